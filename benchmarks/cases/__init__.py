@@ -1,0 +1,8 @@
+"""The benchmarks, in the order in which they are run."""
+
+from __future__ import annotations
+
+from cases import drain, eta, footprint, publish, roundtrip
+from support import Case
+
+CASES: tuple[Case, ...] = (*publish.CASES, *drain.CASES, *roundtrip.CASES, *eta.CASES, *footprint.CASES)

@@ -1,0 +1,545 @@
+"""`app.amqp`: how a call becomes a message, and which queue it goes to.
+
+Sending is `Celery.send_task` with the app's broker; kombu's own producers are used only where one is handed in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from celerylite import signals
+from celerylite.app import routes as _routes
+from celerylite.app.queues import QUEUE_FORMAT, Queues
+from celerylite.utils.saferepr import saferepr
+
+if TYPE_CHECKING:
+    from kombu import Exchange, Queue
+
+    from celerylite.app.base import Celery
+
+__all__ = ("AMQP", "QUEUE_FORMAT", "Destination", "Queues", "task_message")
+
+#: What RabbitMQ takes as a delay; Celery refuses numbers below.
+INT_MIN = -2147483648
+
+task_message = namedtuple("task_message", ("headers", "properties", "body", "sent_event"))
+
+#: Types whose `repr` is short, harmless and the same as `saferepr` gives.
+_PLAIN = frozenset((int, float, bool, str, type(None)))
+#: Below this length nothing is cut off by `saferepr`, whatever maximum a user may sensibly set.
+_SHORT = 1000
+
+
+class Destination:
+    """Where the messages of one kind of call go, and how they are written; worked out once for plain calls."""
+
+    __slots__ = (
+        "compression",
+        "declare",
+        "delivery_mode",
+        "exchange",
+        "headers",
+        "policy",
+        "properties",
+        "queue",
+        "queue_name",
+        "retry",
+        "routing_key",
+        "serializer",
+    )
+
+    exchange: Any
+    routing_key: str
+    queue: Queue | None
+    queue_name: str | None
+    declare: list[Queue] | None
+    delivery_mode: int
+    serializer: str
+    compression: str | None
+    retry: bool
+    policy: dict[str, Any]
+    headers: Mapping[str, Any] | None
+    #: Options that are not known here travel as properties of the message, as in Celery.
+    properties: dict[str, Any]
+
+
+class AMQP:
+    """The app's queues, routes and message format."""
+
+    #: Longest text of arguments in `argsrepr` and `kwargsrepr`.
+    argsrepr_maxsize = 1024
+    kwargsrepr_maxsize = 1024
+    #: Makes the exchange of a queue that was not configured.
+    autoexchange: Any = None
+    queues_cls = Queues
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._plain: dict[tuple[Any, ...], Destination] = {}
+        self._rtable: tuple[Any, ...] | None = None
+        self._settings_seen: Any = None
+
+    # queues and routes
+
+    def Queues(
+        self,
+        queues: Any,
+        create_missing: bool | None = None,
+        create_missing_queue_type: str | None = None,
+        create_missing_queue_exchange_type: str | None = None,
+        autoexchange: Any = None,
+        max_priority: int | None = None,
+    ) -> Queues:
+        """A table of queues with the app's settings as defaults; without any queue, the default one is in it."""
+        conf = self.app.conf
+        if not queues and conf.task_default_queue:
+            queues = (self._make_default_queue(),)
+        return self.queues_cls(
+            queues,
+            self.default_exchange,
+            conf.task_create_missing_queues if create_missing is None else create_missing,
+            create_missing_queue_type or conf.task_create_missing_queue_type,
+            create_missing_queue_exchange_type or conf.task_create_missing_queue_exchange_type,
+            self.autoexchange if autoexchange is None else autoexchange,
+            conf.task_queue_max_priority if max_priority is None else max_priority,
+            conf.task_default_routing_key or conf.task_default_queue,
+        )
+
+    def _make_default_queue(self) -> Queue:
+        from kombu import Queue  # lazy: kombu is imported when the first queue is needed
+
+        conf = self.app.conf
+        arguments = None
+        if conf.task_default_queue_type and conf.task_default_queue_type != "classic":
+            arguments = {"x-queue-type": conf.task_default_queue_type}
+        return Queue(
+            conf.task_default_queue,
+            exchange=self.default_exchange,
+            routing_key=conf.task_default_routing_key or conf.task_default_queue,
+            queue_arguments=arguments,
+        )
+
+    @cached_property
+    def queues(self) -> Queues:
+        """The queues of `task_queues`, and those made for names that calls used."""
+        return self.Queues(self.app.conf.task_queues)
+
+    @cached_property
+    def default_exchange(self) -> Exchange:
+        """The exchange of queues that name none."""
+        from kombu import Exchange  # lazy, as above
+
+        conf = self.app.conf
+        return Exchange(conf.task_default_exchange or conf.task_default_queue, conf.task_default_exchange_type)
+
+    @property
+    def default_queue(self) -> Queue:
+        """The queue of tasks that are not routed anywhere else."""
+        return self.queues[self.app.conf.task_default_queue]
+
+    @property
+    def routes(self) -> tuple[Any, ...]:
+        """The routers of `task_routes`."""
+        if self._rtable is None:
+            self.flush_routes()
+        return self._rtable  # type: ignore[return-value]
+
+    def flush_routes(self) -> None:
+        """Read `task_routes` again."""
+        self._rtable = _routes.prepare(self.app.conf.task_routes)
+        self.__dict__.pop("router", None)
+        self._plain.clear()
+
+    def Router(self, queues: Any = None, create_missing: bool | None = None) -> _routes.Router:
+        """A router over these queues."""
+        if create_missing is None:
+            create_missing = self.app.conf.task_create_missing_queues
+        return _routes.Router(self.routes, queues or self.queues, create_missing, app=self.app)
+
+    @cached_property
+    def router(self) -> _routes.Router:
+        return self.Router()
+
+    def settings_changed(self) -> None:
+        """Forget everything that was worked out from settings."""
+        self._rtable = None
+        for name in ("queues", "router", "default_exchange", "create_task_message"):
+            self.__dict__.pop(name, None)
+        self._plain.clear()
+
+    # where a call goes
+
+    def destination(
+        self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: Any, router: Any = None
+    ) -> Destination:
+        """Where a call goes that has these options. Plain calls, which are most, find it ready."""
+        if router is None:
+            router = self.router
+            if options.keys() <= _PLAIN_OPTIONS and router.by_name:
+                queue = options.get("queue")
+                if queue is None or type(queue) is str:
+                    key = (name, options.get("serializer"), queue)
+                    found = self._plain.get(key)
+                    if found is None:
+                        found = self._plain[key] = self._resolve(router.route(options, name, args, kwargs, task_type))
+                    return found
+        return self._resolve(router.route(options, name, args, kwargs, task_type))
+
+    def _resolve(self, route: dict[str, Any]) -> Destination:
+        """Turn routed options into a destination, by the rules of Celery's message sender."""
+        conf = self.app.conf
+        to = Destination()
+        queue, exchange, routing_key = (route.pop(key, None) for key in ("queue", "exchange", "routing_key"))
+        if queue is None and exchange is None:
+            queue = self.default_queue
+        if isinstance(queue, str):
+            queue = self.queues[queue]
+        to.queue, to.queue_name = queue, queue.name if queue is not None else None
+        exchange_type = route.pop("exchange_type", None)
+        if exchange_type is None:
+            exchange_type = getattr(getattr(queue, "exchange", None), "type", None) or "direct"
+        if queue is not None and (not exchange or not routing_key) and exchange_type == "direct":
+            exchange, routing_key = "", queue.name
+        elif exchange is None:
+            exchange = queue.exchange.name or conf.task_default_exchange
+            routing_key = routing_key or queue.routing_key or conf.task_default_routing_key
+        to.exchange, to.routing_key = exchange, routing_key or ""
+        to.delivery_mode = self._delivery_mode(route.pop("delivery_mode", None), queue)
+        declare = route.pop("declare", None)
+        to.declare = declare if declare is not None or queue is None or _broadcasts(queue) else [queue]
+        retry = route.pop("retry", None)
+        to.retry = conf.task_publish_retry if retry is None else retry
+        policy = route.pop("retry_policy", None)
+        to.policy = dict(conf.task_publish_retry_policy, **policy) if policy else conf.task_publish_retry_policy
+        to.serializer = route.pop("serializer", None) or conf.task_serializer
+        to.compression = route.pop("compression", None) or conf.task_compression
+        to.headers = route.pop("headers", None)
+        for key in _FOR_THE_SENDER:
+            route.pop(key, None)
+        to.properties = {key: value for key, value in route.items() if value is not None}
+        return to
+
+    def _delivery_mode(self, mode: Any, queue: Any) -> int:
+        if mode is None:
+            mode = getattr(getattr(queue, "exchange", None), "delivery_mode", None)
+        if mode is None:
+            mode = self.app.conf.task_default_delivery_mode
+        return _DELIVERY_MODES.get(mode, mode)  # type: ignore[no-any-return]
+
+    # messages
+
+    @cached_property
+    def create_task_message(self) -> Any:
+        """The writer of the protocol that `task_protocol` asks for."""
+        return {1: self.as_task_v1, 2: self.as_task_v2}[self.app.conf.task_protocol]
+
+    def as_task_v2(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        retries: int = 0,
+        chord: Any = None,
+        callbacks: Any = None,
+        errbacks: Any = None,
+        reply_to: str | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        create_sent_event: bool = False,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        shadow: str | None = None,
+        chain: Any = None,
+        now: datetime | None = None,
+        timezone: tzinfo | None = None,
+        origin: str | None = None,
+        ignore_result: bool | None = False,
+        argsrepr: str | None = None,
+        kwargsrepr: str | None = None,
+        stamped_headers: list[str] | None = None,
+        replaced_task_nesting: int = 0,
+        **options: Any,
+    ) -> task_message:
+        """A call as a message of protocol 2: headers, properties, body."""
+        args, kwargs = _checked_arguments(args, kwargs)
+        if countdown or eta or expires:
+            eta, expires = self._times(countdown, eta, expires, now, timezone)
+        if not root_id:
+            root_id = task_id
+        if argsrepr is None:
+            argsrepr = self._repr(args, args, self.argsrepr_maxsize)
+        if kwargsrepr is None:
+            kwargsrepr = self._repr(kwargs, kwargs.values(), self.kwargsrepr_maxsize) if kwargs else "{}"
+        headers = {
+            "lang": "py",
+            "task": name,
+            "id": task_id,
+            "shadow": shadow,
+            "eta": eta,
+            "expires": expires,
+            "group": group_id,
+            "group_index": group_index,
+            "retries": retries,
+            "timelimit": [time_limit, soft_time_limit],
+            "root_id": root_id,
+            "parent_id": parent_id,
+            "argsrepr": argsrepr,
+            "kwargsrepr": kwargsrepr,
+            "origin": origin or anonymous_name(),
+            "ignore_result": ignore_result,
+            "replaced_task_nesting": replaced_task_nesting,
+            "stamped_headers": stamped_headers,
+            "stamps": {header: options[header] for header in stamped_headers} if stamped_headers else {},
+        }
+        return task_message(
+            headers,
+            {"correlation_id": task_id, "reply_to": reply_to or ""},
+            (args, kwargs, {"callbacks": callbacks, "errbacks": errbacks, "chain": chain, "chord": chord}),
+            _sent_event(headers) if create_sent_event else None,
+        )
+
+    def as_task_v1(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        retries: int = 0,
+        chord: Any = None,
+        callbacks: Any = None,
+        errbacks: Any = None,
+        reply_to: str | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        create_sent_event: bool = False,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        shadow: str | None = None,
+        now: datetime | None = None,
+        timezone: tzinfo | None = None,
+        **compat_kwargs: Any,
+    ) -> task_message:
+        """A call as a message of protocol 1, for workers older than Celery 4."""
+        args, kwargs = _checked_arguments(args, kwargs)
+        eta, expires = self._times(countdown, eta, expires, now, timezone)
+        body = {
+            "task": name,
+            "id": task_id,
+            "args": args,
+            "kwargs": kwargs,
+            "group": group_id,
+            "group_index": group_index,
+            "retries": retries,
+            "eta": eta,
+            "expires": expires,
+            "utc": self.app.conf.enable_utc,
+            "callbacks": callbacks,
+            "errbacks": errbacks,
+            "timelimit": (time_limit, soft_time_limit),
+            "taskset": group_id,
+            "chord": chord,
+        }
+        sent = None
+        if create_sent_event:
+            sent = {"uuid": task_id, "name": name, "args": saferepr(args), "kwargs": saferepr(kwargs)}
+            sent.update(retries=retries, eta=eta, expires=expires)
+        return task_message({}, {"correlation_id": task_id, "reply_to": reply_to or ""}, body, sent)
+
+    def _repr(self, value: Any, items: Any, maxsize: int) -> str:
+        if _PLAIN.issuperset(map(type, items)):
+            text = repr(value)
+            # Quotes and unprintable characters are written in another way by saferepr.
+            if len(text) < _SHORT <= maxsize and "\\" not in text and '"' not in text:
+                return text
+        return saferepr(value, maxsize, self.app.conf.task_repr_maxlevels or None)  # type: ignore[no-any-return]
+
+    def _times(
+        self, countdown: Any, eta: Any, expires: Any, now: datetime | None, timezone: tzinfo | None
+    ) -> tuple[Any, Any]:
+        """`eta` and `expires` as they stand in the headers: ISO text, in the app's time zone where we computed them."""
+        if countdown:
+            eta = self._after(countdown, "countdown", now, timezone)
+        if isinstance(expires, int | float):
+            expires = self._after(expires, "expires", now, timezone)
+        if eta is not None and not isinstance(eta, str):
+            eta = eta.isoformat()
+        if expires is not None and not isinstance(expires, str):
+            expires = expires.isoformat()
+        return eta, expires
+
+    def _after(self, seconds: Any, what: str, now: datetime | None, timezone: tzinfo | None) -> datetime:
+        from celerylite.utils.time import add_seconds_to_datetime, maybe_make_aware  # lazy: 5 ms
+
+        self._verify_seconds(seconds, what)
+        start = now or self.app.now()
+        return maybe_make_aware(add_seconds_to_datetime(start, seconds), tz=timezone or self.app.timezone)
+
+    def _verify_seconds(self, s: Any, what: str) -> Any:
+        if s < INT_MIN:
+            raise ValueError(f"{what} is out of range: {s!r}")
+        return s
+
+    # kombu's side
+
+    def send_task_message(self, producer: Any, name: str, message: task_message, **options: Any) -> None:
+        """Send a message with a kombu producer that was handed in, instead of the app's broker."""
+        to = self._resolve(self.router.expand_destination(options))
+        headers, properties, body = message.headers, dict(message.properties, **to.properties), message.body
+        if to.headers:
+            headers.update(to.headers)
+        announce_publish(name, headers, body, properties, to)
+        self.publish_with(producer, body, headers, properties, to)
+        announce_published(name, headers, body, to)
+
+    def publish_with(self, producer: Any, body: Any, headers: Any, properties: Any, to: Destination) -> None:
+        """Hand a call to a kombu producer."""
+        producer.publish(
+            body,
+            exchange=to.exchange,
+            routing_key=to.routing_key,
+            serializer=to.serializer,
+            compression=to.compression,
+            retry=to.retry,
+            retry_policy=to.policy,
+            delivery_mode=to.delivery_mode,
+            declare=to.declare,
+            headers=headers,
+            **properties,
+        )
+
+    def TaskConsumer(self, channel: Any, queues: Any = None, accept: Any = None, **kw: Any) -> Any:
+        """A kombu consumer of the app's queues."""
+        conf = self.app.conf
+        return self.Consumer(
+            channel,
+            accept=conf.accept_content if accept is None else accept,
+            queues=queues or list(self.queues.consume_from.values()),
+            **kw,
+        )
+
+    @property
+    def Connection(self) -> Any:
+        from kombu import Connection  # lazy, as above
+
+        return Connection
+
+    BrokerConnection = Connection
+
+    @property
+    def Consumer(self) -> Any:
+        from kombu import Consumer  # lazy, as above
+
+        return Consumer
+
+    @property
+    def Producer(self) -> Any:
+        from kombu import Producer  # lazy, as above
+
+        return Producer
+
+    @property
+    def producer_pool(self) -> Any:
+        """kombu's pool of producers on the broker that is written to."""
+        from kombu import pools  # lazy, as above
+
+        pool = pools.producers[self.app.connection_for_write()]
+        pool.limit = self.app.pool.limit
+        return pool
+
+    publisher_pool = producer_pool
+
+    @property
+    def utc(self) -> bool:
+        return bool(self.app.conf.enable_utc)
+
+
+#: Options that do not keep a call from being plain: its destination depends on them and the task's name only.
+_PLAIN_OPTIONS = frozenset(("serializer", "queue"))
+
+#: Options for kombu's producer, which are no properties of the message.
+_FOR_THE_SENDER = ("timeout", "confirm_timeout", "immediate", "mandatory", "event_dispatcher")
+
+_DELIVERY_MODES = {"transient": 1, "persistent": 2}
+
+_anonymous: tuple[int, str] = (0, "")
+
+
+def anonymous_name() -> str:
+    """How this process signs its messages: gen<pid>@<host>."""
+    global _anonymous
+    pid = os.getpid()
+    if _anonymous[0] != pid:
+        from celerylite.utils.nodenames import anon_nodename  # lazy: it imports socket
+
+        _anonymous = (pid, anon_nodename())
+    return _anonymous[1]
+
+
+def announce_publish(name: str, headers: Any, body: Any, properties: Any, to: Destination) -> None:
+    """Signal `before_task_publish`; what receivers change in the dicts is what is sent."""
+    if signals.before_task_publish.receivers:
+        signals.before_task_publish.send(
+            sender=name,
+            body=body,
+            exchange=to.exchange,
+            routing_key=to.routing_key,
+            declare=to.declare,
+            headers=headers,
+            properties=properties,
+            retry_policy=to.policy,
+        )
+
+
+def announce_published(name: str, headers: Any, body: Any, to: Destination) -> None:
+    """Signal `after_task_publish`."""
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            sender=name, body=body, headers=headers, exchange=to.exchange, routing_key=to.routing_key
+        )
+
+
+def _checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    args = args or ()
+    kwargs = kwargs or {}
+    if type(args) is not tuple and not isinstance(args, list | tuple):
+        raise TypeError("task args must be a list or tuple")
+    if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
+        raise TypeError("task keyword arguments must be a mapping")
+    return args, kwargs
+
+
+def _sent_event(headers: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the event `task-sent`."""
+    return {
+        "uuid": headers["id"],
+        "root_id": headers["root_id"],
+        "parent_id": headers["parent_id"],
+        "name": headers["task"],
+        "args": headers["argsrepr"],
+        "kwargs": headers["kwargsrepr"],
+        "retries": headers["retries"],
+        "eta": headers["eta"],
+        "expires": headers["expires"],
+    }
+
+
+def _broadcasts(queue: Any) -> bool:
+    from kombu.common import Broadcast  # lazy, as above
+
+    return isinstance(queue, Broadcast)

@@ -1,0 +1,194 @@
+"""Connections of an app: its broker, its result backend, and kombu's connections and pools. A part of `Celery`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.brokers.base import Broker
+
+
+class Connecting:
+    """The part of `Celery` that opens and closes connections."""
+
+    _broker: Broker | None = None
+    _backend_shared: Any = None
+    _pool: Any = None
+    backend_cls: Any = None
+
+    # -- the task plane
+
+    @property
+    def broker(self: Celery) -> Broker:
+        """Where calls are sent to and taken from; one for the process."""
+        if self._broker is None:
+            from celerylite import brokers  # lazy: kombu and redis are imported when the first call is sent
+
+            with self._connect_lock:
+                if self._broker is None:
+                    self._broker = brokers.connect(self)
+        return self._broker
+
+    @property
+    def backend(self: Celery) -> Any:
+        """Where results are stored."""
+        if self._backend_shared is None:
+            with self._connect_lock:
+                if self._backend_shared is None:
+                    self._backend_shared = self._get_backend()
+        return self._backend_shared
+
+    @backend.setter
+    def backend(self: Celery, backend: Any) -> None:
+        self._backend_shared = backend
+
+    def _get_backend(self: Celery) -> Any:
+        from celerylite import backends  # lazy, as above
+
+        cls, url = backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
+        return cls(app=self, url=url)
+
+    # -- kombu's connections
+
+    def connection_for_read(self: Celery, url: str | None = None, **kwargs: Any) -> Any:
+        """A kombu connection for consuming."""
+        return self._connection(url or self.conf.broker_read_url, **kwargs)
+
+    def connection_for_write(self: Celery, url: str | None = None, **kwargs: Any) -> Any:
+        """A kombu connection for publishing."""
+        return self._connection(url or self.conf.broker_write_url, **kwargs)
+
+    def connection(
+        self: Celery,
+        hostname: str | None = None,
+        userid: str | None = None,
+        password: str | None = None,
+        virtual_host: str | None = None,
+        port: int | None = None,
+        ssl: Any = None,
+        connect_timeout: float | None = None,
+        transport: str | None = None,
+        transport_options: dict[str, Any] | None = None,
+        heartbeat: float | None = None,
+        login_method: str | None = None,
+        failover_strategy: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A kombu connection to the broker, with the app's settings as defaults; it opens when first used."""
+        return self._connection(
+            hostname or self.conf.broker_write_url,
+            userid=userid,
+            password=password,
+            virtual_host=virtual_host,
+            port=port,
+            ssl=ssl,
+            connect_timeout=connect_timeout,
+            transport=transport,
+            transport_options=transport_options,
+            heartbeat=heartbeat,
+            login_method=login_method,
+            failover_strategy=failover_strategy,
+            **kwargs,
+        )
+
+    broker_connection = connection
+
+    def _connection(
+        self: Celery,
+        url: Any,
+        userid: str | None = None,
+        password: str | None = None,
+        virtual_host: str | None = None,
+        port: int | None = None,
+        ssl: Any = None,
+        connect_timeout: float | None = None,
+        transport: str | None = None,
+        transport_options: dict[str, Any] | None = None,
+        heartbeat: float | None = None,
+        login_method: str | None = None,
+        failover_strategy: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        conf = self.conf
+        return self.amqp.Connection(
+            url,
+            userid or conf.broker_user,
+            password or conf.broker_password,
+            virtual_host or conf.broker_vhost,
+            port or conf.broker_port,
+            transport=transport or conf.broker_transport,
+            ssl=self.either("broker_use_ssl", ssl),
+            heartbeat=heartbeat or conf.broker_heartbeat,
+            login_method=login_method or conf.broker_login_method,
+            failover_strategy=failover_strategy or conf.broker_failover_strategy,
+            transport_options=dict(conf.broker_transport_options or {}, **(transport_options or {})),
+            connect_timeout=self.either("broker_connection_timeout", connect_timeout),
+            **kwargs,
+        )
+
+    @property
+    def pool(self: Celery) -> Any:
+        """kombu's pool of connections to the broker."""
+        if self._pool is None:
+            from kombu import pools  # lazy, as above
+
+            limit = self.conf.broker_pool_limit
+            pools.set_limit(limit)
+            self._pool = pools.connections[self.connection_for_write()]
+        return self._pool
+
+    @property
+    def producer_pool(self: Celery) -> Any:
+        """kombu's pool of producers."""
+        return self.amqp.producer_pool
+
+    @contextmanager
+    def connection_or_acquire(self: Celery, connection: Any = None, pool: bool = True, *_: Any, **__: Any) -> Iterator[Any]:
+        """The connection given, or one from the pool (or a new one, without `pool`) that is given back afterwards."""
+        if connection is not None:
+            yield connection
+            return
+        with self.pool.acquire(block=True) if pool else self.connection_for_write() as acquired:
+            yield acquired
+
+    default_connection = connection_or_acquire
+
+    @contextmanager
+    def producer_or_acquire(self: Celery, producer: Any = None) -> Iterator[Any]:
+        """The producer given, or one from the pool that is given back afterwards."""
+        if producer is not None:
+            yield producer
+            return
+        with self.producer_pool.acquire(block=True, timeout=self.conf.broker_pool_acquire_timeout) as acquired:
+            yield acquired
+
+    default_producer = producer_or_acquire
+
+    # -- the end
+
+    def _disconnect(self: Celery) -> None:
+        """Close what is open; it opens again when it is used again."""
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            broker.close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.force_close_all()
+
+    def _after_fork(self: Celery) -> None:
+        """In a forked child: drop the parent's connections without touching them."""
+        self._connect_lock = threading.Lock()
+        self._broker = self._pool = None
+        self._oids = threading.local()
+        self.__dict__.pop("oid", None)
+        backend = self._backend_shared
+        if backend is not None and hasattr(backend, "on_after_fork"):
+            backend.on_after_fork()
+        else:
+            self._backend_shared = None
+        if self.on_after_fork.receivers:
+            self.on_after_fork.send(sender=self)

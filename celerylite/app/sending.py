@@ -1,0 +1,300 @@
+"""Sending calls: `send_task` for one, `send_tasks` for many in one trip. A part of the `Celery` class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from warnings import warn
+
+from celerylite import context, signals
+from celerylite.app.amqp import announce_publish, announce_published
+from celerylite.canvas import Signature
+from celerylite.exceptions import AlwaysEagerIgnored
+from celerylite.message import Message, dumps
+from celerylite.utils import uuid
+from celerylite.utils.functional import maybe_list
+from celerylite.utils.log import get_logger
+
+if TYPE_CHECKING:
+    from celerylite.app.amqp import Destination
+    from celerylite.app.base import Celery
+    from celerylite.result import AsyncResult
+
+logger = get_logger(__name__)
+
+#: Stands for an option that the caller left out; None is a value (no expiry, no limit).
+OMITTED: Any = object()
+
+
+class Outgoing:
+    """A call that is ready to be written: what the publish signals see."""
+
+    __slots__ = ("body", "headers", "ignore_result", "name", "parent", "properties", "task_id", "to")
+
+    def __init__(
+        self, name: str, task_id: str, message: Any, to: Destination, ignore_result: Any, parent: Any
+    ) -> None:
+        self.name = name
+        self.task_id = task_id
+        self.headers, self.properties, self.body = message.headers, message.properties, message.body
+        self.to = to
+        self.ignore_result = ignore_result
+        #: The running task that makes the call.
+        self.parent = parent
+
+    def written(self) -> Message:
+        """Announce the call and write it."""
+        to, headers, properties = self.to, self.headers, self.properties
+        if to.properties:
+            properties.update(to.properties)
+        if to.headers:
+            headers.update(to.headers)
+        if signals.before_task_publish.receivers:
+            announce_publish(self.name, headers, self.body, properties, to)
+        content_type, encoding, body, more = dumps(self.body, to.serializer, to.compression)
+        if more:
+            headers.update(more)
+        expiration = properties.get("expiration")
+        if expiration is not None:
+            properties["expiration"] = str(int(expiration * 1000))
+        properties["delivery_mode"] = to.delivery_mode
+        eta = headers.get("eta")
+        due = _time(eta).timestamp() if eta else None
+        exchange = to.exchange
+        if exchange and not isinstance(exchange, str):
+            exchange = exchange.name
+        declare = to.declare
+        return Message(
+            headers, body, content_type, encoding, properties, exchange, to.routing_key, due, declare[0] if declare else None
+        )
+
+
+class Sending:
+    """The part of `Celery` that sends calls."""
+
+    def send_task(
+        self: Celery,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        connection: Any = None,
+        router: Any = None,
+        result_cls: Any = None,
+        expires: Any = OMITTED,
+        publisher: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        add_to_parent: bool = True,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        retries: int = 0,
+        chord: Any = None,
+        reply_to: str | None = None,
+        time_limit: Any = OMITTED,
+        soft_time_limit: Any = OMITTED,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        route_name: str | None = None,
+        shadow: str | None = None,
+        chain: Any = None,
+        task_type: Any = None,
+        replaced_task_nesting: int = 0,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Call a task by its name, which may be one that only a worker knows; options as for `Task.apply_async`."""
+        if task_type is None:
+            if self.conf.task_always_eager:
+                warn(AlwaysEagerIgnored("task_always_eager has no effect on send_task"), stacklevel=2)
+            expires, time_limit, soft_time_limit = self._options_by_name(
+                name, options, expires, time_limit, soft_time_limit
+            )
+        call = self._compose(
+            name, args, kwargs, countdown, eta, task_id, router,
+            None if expires is OMITTED else expires, link, link_error, group_id, group_index, retries, chord,
+            reply_to, None if time_limit is OMITTED else time_limit,
+            None if soft_time_limit is OMITTED else soft_time_limit,
+            root_id, parent_id, route_name, shadow, chain, task_type, replaced_task_nesting, options,
+        )  # fmt: skip
+        headers, to = call.headers, call.to
+        producer = producer or publisher
+        if producer is not None or connection is not None:
+            self._send_with_kombu(call, producer, connection)
+        else:
+            self.broker.publish(call.written(), retry=to.retry, policy=to.policy)
+            announce_published(name, headers, call.body, to)
+        return self._result_of(call, result_cls, add_to_parent)
+
+    def send_tasks(self: Celery, calls: Iterable[Any]) -> list[AsyncResult[Any]]:
+        """Send many calls in one trip.
+
+        A call is a signature, or a tuple `(task or name, args, kwargs[, options])`. Returns their results, in order.
+        """
+        composed, messages = [], []
+        for given in calls:
+            call = self._compose_bulk(given)
+            composed.append(call)
+            messages.append(call.written())
+        if not composed:
+            return []
+        to = composed[0].to
+        self.broker.publish_many(messages, retry=to.retry, policy=to.policy)
+        if signals.after_task_publish.receivers:
+            for call in composed:
+                announce_published(call.name, call.headers, call.body, call.to)
+        return [self._result_of(call, None, True) for call in composed]
+
+    def _compose_bulk(self: Celery, call: Any) -> Outgoing:
+        """One call of `send_tasks`."""
+        if isinstance(call, Signature):
+            name, args, kwargs, options = call["task"], call["args"], call["kwargs"], dict(call["options"])
+            task = call._type
+        else:
+            name, args, kwargs, *rest = call if len(call) > 2 else (*call, None, None)[:3]
+            options = dict(rest[0]) if rest and rest[0] else {}
+            task = None
+        if not isinstance(name, str):
+            task, name = name, name.name
+        if task is None:
+            task = self._tasks.get(name)
+        if task is not None:
+            args, kwargs, options = task._prepare_call(args, kwargs, options)
+        if options.keys() <= _FEW:
+            return self._compose(name, args, kwargs, task_type=task, options=options)
+        for key in _NOT_IN_BULK:
+            options.pop(key, None)
+        named = {key: options.pop(key) for key in options.keys() & _NAMED}
+        return self._compose(name, args, kwargs, task_type=task, options=options, **named)
+
+    def _compose(
+        self: Celery,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        countdown: Any = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        router: Any = None,
+        expires: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        retries: int = 0,
+        chord: Any = None,
+        reply_to: str | None = None,
+        time_limit: Any = None,
+        soft_time_limit: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        route_name: str | None = None,
+        shadow: str | None = None,
+        chain: Any = None,
+        task_type: Any = None,
+        replaced_task_nesting: int = 0,
+        options: dict[str, Any] | None = None,
+    ) -> Outgoing:
+        """Put the headers, the body and the destination of a call together."""
+        task_id = task_id or uuid()
+        options = {} if options is None else options
+        ignore_result = options.pop("ignore_result", None)
+        frame = context.outermost()
+        if frame is not None and not (root_id and parent_id):
+            root_id, parent_id = self._inherit(frame.context, root_id, parent_id, options)
+        if expires is not None:
+            options["expiration"] = self._seconds_left(task_id, expires)
+        origin = argsrepr = kwargsrepr = stamped = stamps = None
+        if len(options) > 1:
+            origin, argsrepr, kwargsrepr = map(options.get, ("origin", "argsrepr", "kwargsrepr"))
+            stamped = options.pop("stamped_headers", None)
+            stamps = {header: options.pop(header, None) for header in stamped} if stamped else None
+        to = self.amqp.destination(route_name or name, args, kwargs, options, task_type, router)
+        message = self.amqp.create_task_message(
+            task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, retries,
+            chord, maybe_list(link), maybe_list(link_error), reply_to or self.thread_oid, time_limit,
+            soft_time_limit, False, root_id, parent_id, shadow, chain,
+            origin=origin, ignore_result=ignore_result, argsrepr=argsrepr, kwargsrepr=kwargsrepr,
+            stamped_headers=stamped, replaced_task_nesting=replaced_task_nesting, **(stamps or {}),
+        )  # fmt: skip
+        return Outgoing(name, task_id, message, to, ignore_result, frame.task if frame is not None else None)
+
+    def _inherit(
+        self: Celery,
+        request: context.Context,
+        root_id: str | None,
+        parent_id: str | None,
+        options: dict[str, Any],
+    ) -> tuple[str | None, str | None]:
+        """What a call takes over from the task that makes it."""
+        if self.conf.task_inherit_parent_priority and options.get("priority") is None:
+            priority = (request.delivery_info or {}).get("priority")
+            if priority is not None:
+                options["priority"] = priority
+        return root_id or request.root_id or request.id, parent_id or request.id
+
+    def _seconds_left(self: Celery, task_id: str, expires: Any) -> float:
+        if isinstance(expires, str | datetime):
+            expires = (_time(expires) - self.now()).total_seconds()
+        if expires < 0:
+            logger.warning("%s expired %s s ago already; it is sent all the same, with no time left.", task_id, -expires)
+            return 0
+        return expires  # type: ignore[no-any-return]
+
+    def _options_by_name(
+        self: Celery, name: str, options: dict[str, Any], expires: Any, time_limit: Any, soft_time_limit: Any
+    ) -> tuple[Any, Any, Any]:
+        """The options of a task that is known here, under those of a call by its name."""
+        task = self._tasks.get(name)
+        own = dict(task._get_exec_options()) if task is not None else {}
+        expires = own.pop("expires", None) if expires is OMITTED else expires
+        time_limit = own.pop("time_limit", None) if time_limit is OMITTED else time_limit
+        soft_time_limit = own.pop("soft_time_limit", None) if soft_time_limit is OMITTED else soft_time_limit
+        for key in ("expires", "time_limit", "soft_time_limit"):
+            own.pop(key, None)
+        for key, value in own.items():
+            options.setdefault(key, value)
+        return expires, time_limit, soft_time_limit
+
+    def _result_of(self: Celery, call: Outgoing, result_cls: Any, add_to_parent: bool) -> AsyncResult[Any]:
+        result = (result_cls or self.AsyncResult)(call.task_id)
+        result.ignored = call.ignore_result
+        if add_to_parent and call.parent is not None:
+            call.parent.add_trail(result)
+        return result  # type: ignore[no-any-return]
+
+    def _send_with_kombu(self: Celery, call: Outgoing, producer: Any, connection: Any) -> None:
+        """Publish with a producer, or over a connection, that the caller hands in."""
+        if producer is None:
+            producer = self.amqp.Producer(connection, auto_declare=False)
+        to, headers, properties = call.to, call.headers, call.properties
+        properties.update(to.properties)
+        headers.update(to.headers or {})
+        announce_publish(call.name, headers, call.body, properties, to)
+        self.amqp.publish_with(producer, call.body, headers, properties, to)
+        announce_published(call.name, headers, call.body, to)
+
+
+def _time(value: Any) -> datetime:
+    """A time given as text or datetime; without a time zone it is UTC."""
+    from celerylite.utils.time import maybe_iso8601, maybe_make_aware  # lazy: 5 ms
+
+    return maybe_make_aware(maybe_iso8601(value))  # type: ignore[no-any-return]
+
+
+#: Options that leave a call of `send_tasks` plain.
+_FEW = frozenset(("serializer", "ignore_result", "queue", "priority"))
+#: Options that mean the sending itself, which is one for all calls.
+_NOT_IN_BULK = frozenset(("producer", "connection", "publisher", "add_to_parent", "result_cls"))
+#: Options that `_compose` knows by name.
+_NAMED: frozenset[str] = frozenset(
+    (
+        "countdown", "eta", "task_id", "router", "expires", "link", "link_error", "group_id", "group_index", "retries",
+        "chord", "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "route_name", "shadow",
+        "chain", "replaced_task_nesting",
+    )
+)  # fmt: skip
+

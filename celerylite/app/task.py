@@ -1,0 +1,661 @@
+"""The task: what `@app.task` makes of a function, and the base of class-based tasks.
+
+A task knows how it is called and with which options; running it is the business of `execution`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
+
+from celerylite import _state, canvas, context, states
+from celerylite.app.annotations import annotate
+from celerylite.app.registry import _unpickle_task_v2
+from celerylite.context import Context
+from celerylite.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
+from celerylite.utils import uuid
+from celerylite.utils.functional import maybe_list
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from celerylite.app.base import Celery
+    from celerylite.canvas import Signature
+    from celerylite.result import AsyncResult, EagerResult
+
+__all__ = ("Context", "Task")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Attributes of a task that go with every call of it, as if the caller had said them.
+CALL_OPTIONS = (
+    "queue",
+    "routing_key",
+    "exchange",
+    "priority",
+    "expires",
+    "serializer",
+    "delivery_mode",
+    "compression",
+    "time_limit",
+    "soft_time_limit",
+    "immediate",
+    "mandatory",
+)
+
+
+class FromConfig:
+    """A task attribute that was not given: the setting says, each time it is read."""
+
+    __slots__ = ("name", "setting")
+
+    def __init__(self, name: str, setting: str) -> None:
+        self.name = name
+        self.setting = setting
+
+    def __get__(self, task: Any, cls: type[Task[..., Any]]) -> Any:
+        app = cls._app
+        if app is None:
+            return None
+        if app._unannotated:
+            app._annotate_tasks()
+            found = getattr_static(cls, self.name)
+            if not isinstance(found, FromConfig):  # the annotations have set it just now
+                return found
+        return getattr(app._conf, self.setting)
+
+
+def getattr_static(cls: type, name: str) -> Any:
+    """The attribute of a class as it stands there, without asking descriptors."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+class _AppOfTask:
+    """`task.app` and `Task.app`: the app that the task is bound to, else the current one."""
+
+    def __get__(self, task: Any, cls: type[Task[..., Any]]) -> Celery:
+        return cls._get_app()
+
+    def __set__(self, task: Any, app: Celery) -> None:
+        type(task)._app = app
+
+
+class _RequestStack:
+    """The requests of one task, as the stack object of Celery: `top`, `push`, `pop`, `stack`."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Task[..., Any]) -> None:
+        self._task = task
+
+    def push(self, request: Context) -> Context:
+        context.push(self._task, request)
+        return request
+
+    def pop(self) -> Context | None:
+        frame = context.top()
+        if frame is None or frame.task is not self._task:
+            return None
+        context.leave()
+        return frame.context
+
+    @property
+    def top(self) -> Context | None:
+        return context.for_task(self._task)
+
+    @property
+    def stack(self) -> list[Context]:
+        found, frame = [], context.top()
+        while frame is not None:
+            if frame.task is self._task:
+                found.append(frame.context)
+            frame = frame.below
+        return found[::-1]
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+
+class Task(Generic[P, R]):
+    """A function that can be called later, elsewhere. `P` are its parameters, `R` what it returns."""
+
+    #: The name it is registered by.
+    name: Any = None
+    #: Whether calls are checked against the parameters of the function.
+    typing: bool = True
+    #: How often it may be retried; None is for ever.
+    max_retries: int | None = 3
+    #: Seconds before a retry, where the call does not say.
+    default_retry_delay: float = 3 * 60
+    #: Calls a second ("100/s", "10/m"), for each worker.
+    rate_limit: Any = FromConfig("rate_limit", "task_default_rate_limit")
+    #: Do not store what it returns.
+    ignore_result: Any = FromConfig("ignore_result", "task_ignore_result")
+    #: Note the tasks that it calls as its `children`.
+    trail: bool = True
+    #: Worker events about it are sent.
+    send_events: bool = True
+    #: Errors are stored even where results are not.
+    store_errors_even_if_ignored: Any = FromConfig(
+        "store_errors_even_if_ignored", "task_store_errors_even_if_ignored"
+    )
+    #: Results of eager calls are stored.
+    store_eager_result: Any = FromConfig("store_eager_result", "task_store_eager_result")
+    #: How arguments are written: a name in kombu's registry.
+    serializer: Any = FromConfig("serializer", "task_serializer")
+    #: Hard time limit in seconds: the process is killed.
+    time_limit: Any = FromConfig("time_limit", "task_time_limit")
+    #: Soft time limit in seconds: `SoftTimeLimitExceeded` is raised inside.
+    soft_time_limit: Any = FromConfig("soft_time_limit", "task_soft_time_limit")
+    #: Seconds, or a datetime, after which it must not start any more.
+    expires: Any = None
+    #: A state STARTED is stored.
+    track_started: Any = FromConfig("track_started", "task_track_started")
+    #: Messages are acknowledged after the task has run.
+    acks_late: Any = FromConfig("acks_late", "task_acks_late")
+    acks_on_failure_or_timeout: Any = FromConfig("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout")
+    acks_on_failure: Any = FromConfig("acks_on_failure", "task_acks_on_failure")
+    acks_on_timeout: Any = FromConfig("acks_on_timeout", "task_acks_on_timeout")
+    #: With `acks_late`: a message whose process died goes back to its queue.
+    reject_on_worker_lost: Any = FromConfig("reject_on_worker_lost", "task_reject_on_worker_lost")
+    #: A task whose process died is retried.
+    retry_on_worker_lost: Any = FromConfig("retry_on_worker_lost", "task_retry_on_worker_lost")
+    #: Errors that are expected: reported without a traceback.
+    throws: tuple[type[BaseException], ...] = ()
+    #: Priority of its messages, 0 to 9 on Redis.
+    priority: Any = FromConfig("priority", "task_default_priority")
+    #: Longest text of a result in logs and events.
+    resultrepr_maxsize: int = 1024
+    #: A base for other tasks; not registered.
+    abstract: bool = True
+
+    MaxRetriesExceededError = MaxRetriesExceededError
+    #: The names of the classes that would handle its messages in Celery's worker; ours has one road.
+    Strategy: Any = "celerylite.worker.strategy:default"
+    Request: Any = "celerylite.worker.request:Request"
+
+    #: Attributes that the configuration decides where the task does not.
+    from_config: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("serializer", "task_serializer"),
+        ("rate_limit", "task_default_rate_limit"),
+        ("priority", "task_default_priority"),
+        ("time_limit", "task_time_limit"),
+        ("soft_time_limit", "task_soft_time_limit"),
+        ("track_started", "task_track_started"),
+        ("acks_late", "task_acks_late"),
+        ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
+        ("acks_on_failure", "task_acks_on_failure"),
+        ("acks_on_timeout", "task_acks_on_timeout"),
+        ("reject_on_worker_lost", "task_reject_on_worker_lost"),
+        ("retry_on_worker_lost", "task_retry_on_worker_lost"),
+        ("ignore_result", "task_ignore_result"),
+        ("store_eager_result", "task_store_eager_result"),
+        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+    )
+
+    app: Any = _AppOfTask()
+    __bound__: ClassVar[bool] = False
+    #: Raises TypeError for a call that does not fit; made by `@app.task`.
+    __header__: ClassVar[Callable[..., None] | None] = None
+    _app: ClassVar[Celery | None] = None
+    _backend: Any = None
+    _default_request: Context | None = None
+    _exec_options: dict[str, Any] | None = None
+    #: Turns pydantic models among the arguments into what is sent (`pydantic=True`).
+    _dump_pydantic_arguments: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
+
+    # -- binding
+
+    @classmethod
+    def bind(cls, app: Celery) -> Celery:
+        """Make the class a task of `app`; attributes that are None are read from its settings from here on."""
+        was_bound, cls.__bound__ = cls.__bound__, True
+        cls._app = app
+        cls._exec_options = None
+        for name, setting in cls.from_config:
+            if getattr_static(cls, name) is None:
+                setattr(cls, name, FromConfig(name, setting))
+        if not was_bound:
+            cls.on_bound(app)
+        return app
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Called when the class is bound to an app; for subclasses."""
+
+    @classmethod
+    def _get_app(cls) -> Celery:
+        if cls._app is None:
+            return _state.get_current_app()
+        return cls._app
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Set what `task_annotations` says about this task."""
+        annotate(cls, cls._get_app().annotations)
+
+    @classmethod
+    def add_around(cls, attr: str, around: Callable[..., Any]) -> None:
+        """Wrap a method: `around(original)` takes its place; `__wrapped__` keeps the original."""
+        original = getattr(cls, attr)
+        meth = around(original)
+        if not hasattr(meth, "__wrapped__"):
+            meth.__wrapped__ = original
+        setattr(cls, attr, meth)
+
+    # -- running
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        frame = context.top()
+        if frame is not None and frame.task is self:
+            request = frame.context
+            if not request.called_directly and not request._protected:
+                # The worker runs it through here: it keeps the request of the message.
+                request._protected = 1
+                return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+        token = context.push(self, Context(args=args, kwargs=kwargs))
+        try:
+            return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+        finally:
+            context.pop(token)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The body of the task."""
+        raise NotImplementedError("Tasks must define the run method.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as its name; the module is imported on the other side, so that the task exists there.
+        module = type(self).__module__
+        return _unpickle_task_v2, (self.name, module if module in sys.modules else None), None
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker before the task runs."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker when the task has succeeded."""
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called by the worker when the task is to be retried."""
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called by the worker when the task has failed."""
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called by the worker after the task, whatever became of it."""
+
+    def on_replace(self, sig: Signature) -> Any:
+        """Called with the signature that takes the place of this task."""
+        if self.request.is_eager:
+            return sig.apply().get()
+        sig.delay()
+        raise Ignore("Replaced by new task")
+
+    # -- calling
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Call the task with these arguments, later and elsewhere."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Call the task, with options; the user guide's chapter "Calling Tasks" lists them."""
+        app = type(self)._app or self._get_app()
+        args, kwargs, options = self._prepare_call(args, kwargs, options)
+        if not shadow and type(self).shadow_name is not Task.shadow_name:
+            shadow = self.shadow_name(args, kwargs, options)
+        if app.conf.task_always_eager:
+            return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
+        return app.send_task(  # type: ignore[no-any-return]
+            self.name,
+            args,
+            kwargs,
+            task_id=task_id,
+            producer=producer,
+            link=link,
+            link_error=link_error,
+            result_cls=self.AsyncResult if type(self).AsyncResult is not Task.AsyncResult else None,
+            shadow=shadow,
+            task_type=self,
+            **options,
+        )
+
+    def _prepare_call(self, args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+        """Check the arguments, and put the task's own options under those of the call."""
+        if self.__header__ is not None and self.typing:
+            self._check_arguments(self.__header__, args, kwargs)
+        own = self._exec_options
+        if own is None:
+            own = self._get_exec_options()
+        soft = own.get("soft_time_limit")
+        if soft and soft > (own.get("time_limit") or soft):
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        options = {**own, **options} if options else own.copy()
+        if self._dump_pydantic_arguments is not None:
+            args, kwargs = self._dump_pydantic_arguments(args, kwargs, options)
+        if "ignore_result" not in options:
+            options["ignore_result"] = self.ignore_result
+        return args, kwargs, options
+
+    def _check_arguments(self, check: Callable[..., None], args: Any, kwargs: Any) -> None:
+        if type(args) is not tuple and args is not None and not isinstance(args, list | tuple):
+            if isinstance(args, str) or not isinstance(args, Sequence):
+                raise TypeError("task args must be a list or tuple")
+        if kwargs:
+            check(*(args or ()), **kwargs)
+        else:
+            check(*(args or ()))
+
+    def _apply_eagerly(
+        self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
+    ) -> Any:
+        """`task_always_eager`: run it here and now, with arguments as a worker would get them."""
+        from celerylite import message, result  # upwards in floors, and only for eager calls
+
+        content_type, encoding, body, _ = message.dumps((args or (), kwargs or {}), options.get("serializer"))
+        args, kwargs = message.loads(body, content_type, encoding, accept=[content_type])
+        with result.denied_join_result():
+            return self.apply(
+                args, kwargs, task_id=task_id or uuid(), link=link, link_error=link_error, **options
+            )
+
+    def shadow_name(self, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
+        """Another name for logs and monitors; for subclasses."""
+        return None
+
+    def _get_exec_options(self) -> dict[str, Any]:
+        if self._exec_options is None:
+            given = ((name, getattr(self, name, None)) for name in CALL_OPTIONS)
+            self._exec_options = {name: value for name, value in given if value is not None}
+        return self._exec_options
+
+    def apply(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        throw: bool | None = None,
+        logfile: str | None = None,
+        loglevel: int | None = None,
+        headers: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> EagerResult[R]:
+        """Run the task in this process, now, and return how it ended."""
+        from celerylite import execution  # upwards: running is another floor
+        from celerylite.result import EagerResult
+
+        app = self._get_app()
+        args, kwargs = args or (), kwargs or {}
+        task_id = task_id or uuid()
+        request = self._eager_request(task_id, retries or 0, logfile, loglevel, headers, options)
+        request.update(callbacks=maybe_list(link), errbacks=maybe_list(link_error))
+        throw = app.either("task_eager_propagates", throw)
+        outcome = execution.apply_eager(
+            self, task_id=task_id, args=args, kwargs=kwargs, request=request, throw=bool(throw)
+        )
+        value = outcome.value
+        if isinstance(value, Retry) and value.sig is not None:
+            return value.sig.apply(retries=(retries or 0) + 1)  # type: ignore[no-any-return]
+        traceback = outcome.einfo.traceback if outcome.einfo is not None else None
+        return EagerResult(task_id, value, outcome.state, traceback=traceback, name=self.name)
+
+    def _eager_request(
+        self,
+        task_id: str,
+        retries: int,
+        logfile: str | None,
+        loglevel: int | None,
+        headers: dict[str, Any] | None,
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
+        """What stands in the request of an eager call, in place of what a message would bring."""
+        from celerylite.utils.nodenames import gethostname
+
+        parent = _state.get_current_worker_task()
+        request: dict[str, Any] = {
+            "id": task_id,
+            "task": self.name,
+            "parent_id": parent.request.id if parent is not None else None,
+            "root_id": (parent.request.root_id or parent.request.id) if parent is not None else None,
+            "retries": retries,
+            "is_eager": True,
+            "logfile": logfile,
+            "loglevel": loglevel or 0,
+            "hostname": gethostname(),
+            "headers": headers,
+            "ignore_result": options.get("ignore_result", self.ignore_result),
+            "delivery_info": {
+                "is_eager": True,
+                "exchange": options.get("exchange"),
+                "routing_key": options.get("routing_key"),
+                "priority": options.get("priority"),
+            },
+        }
+        request["root_id"] = request["root_id"] or task_id
+        if "stamped_headers" in options:
+            request["stamped_headers"] = maybe_list(options["stamped_headers"])
+            request["stamps"] = {
+                header: maybe_list(options.get(header, [])) for header in request["stamped_headers"]
+            }
+        return request
+
+    # -- retrying and replacing
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Send the running task again, under the same id, and leave this execution by raising `Retry`.
+
+        `exc` is raised instead when the task was called directly or has been retried often enough.
+        """
+        request = self.request
+        limit = self.max_retries if max_retries is None else max_retries
+        if request.called_directly:
+            _raise_current(exc or Retry("Task can be retried", None))
+        if not eta and countdown is None:
+            countdown = self.default_retry_delay
+        eager = request.is_eager
+        sig = self.signature_from_request(
+            request, args, kwargs, countdown=countdown, eta=eta, retries=request.retries + 1, **options
+        )
+        if limit is not None and request.retries >= limit:
+            if exc is not None:
+                _raise_current(exc)
+            raise self.MaxRetriesExceededError(
+                f"Can't retry {self.name}[{request.id}] args:{sig.args} kwargs:{sig.kwargs}",
+                task_args=sig.args,
+                task_kwargs=sig.kwargs,
+            )
+        again = Retry(exc=exc, when=eta or countdown, is_eager=eager, sig=sig)
+        if not eager:
+            self._send_again(sig)
+        if throw:
+            raise again
+        return again
+
+    def _send_again(self, sig: Signature) -> None:
+        try:
+            sig.apply_async()
+        except Exception as exc:  # the border to the broker: what cannot be sent again must not be acknowledged
+            raise Reject(exc, requeue=False) from exc
+
+    def signature_from_request(
+        self,
+        request: Context | None = None,
+        args: Any = None,
+        kwargs: Any = None,
+        queue: str | None = None,
+        **extra_options: Any,
+    ) -> Signature:
+        """The running call as a signature: the same id, group, callbacks, limits and queue."""
+        request = self.request if request is None else request
+        args = request.args if args is None else args
+        kwargs = request.kwargs if kwargs is None else kwargs
+        options = {**request.as_execution_options(), "ignore_result": request.ignore_result, **extra_options}
+        info = request.delivery_info or {}
+        if info.get("priority") is not None:
+            options.setdefault("priority", info["priority"])
+        if queue:
+            options["queue"] = queue
+        elif info.get("is_eager"):
+            options["is_eager"] = True
+        elif info.get("exchange"):
+            options.setdefault("exchange", info["exchange"])
+            options.setdefault("routing_key", info.get("routing_key"))
+        elif info.get("routing_key"):
+            # The empty exchange: the routing key is the name of the queue.
+            options.setdefault("queue", info["routing_key"])
+        return self.signature(args, kwargs, **options)
+
+    subtask_from_request = signature_from_request
+
+    def replace(self, sig: Signature) -> Any:
+        """Let `sig` run in the place of this task: under its id, with its callbacks and its place in the canvas."""
+        request = self.request
+        if request.chord is not None and not isinstance(sig, canvas.Signature):
+            raise ImproperlyConfigured("A task can only be replaced by a signature")
+        sig = sig.clone()
+        for callback in maybe_list(request.callbacks) or []:
+            sig.link(callback)
+        for errback in maybe_list(request.errbacks) or []:
+            sig.link_error(errback)
+        if request.chain:
+            sig.options["chain"] = request.chain + (sig.options.get("chain") or [])
+        stamps = request.stamps or {}
+        if request.stamped_headers:
+            sig.options.setdefault("stamped_headers", request.stamped_headers)
+            for header in request.stamped_headers:
+                sig.options.setdefault(header, stamps.get(header))
+        sig.set(
+            chord=request.chord,
+            group_id=request.group,
+            group_index=request.group_index,
+            root_id=request.root_id,
+            replaced_task_nesting=request.replaced_task_nesting + 1,
+        )
+        sig.freeze(request.id)
+        return self.on_replace(sig)
+
+    # -- signatures
+
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature:
+        """A signature of this task: the call as a value."""
+        starkwargs.setdefault("app", self.app)
+        return canvas.signature(self, args, *starargs, **starkwargs)
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """`.s(*args, **kwargs)`: a signature with these arguments."""
+        return self.signature(args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """An immutable signature: it takes no results of other tasks."""
+        return self.signature(args, kwargs, immutable=True)
+
+    # -- state and results
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
+        """The result of a call of this task, by id."""
+        return self._get_app().AsyncResult(  # type: ignore[no-any-return]
+            task_id, backend=self._backend, task_name=self.name, **kwargs
+        )
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Store a state of your own for the running task."""
+        self.backend.store_result(
+            task_id or self.request.id, meta, state or states.PENDING, request=self.request, **kwargs
+        )
+
+    def send_event(self, type_: str, retry: bool = True, retry_policy: Any = None, **fields: Any) -> Any:
+        """Send a monitoring event about the running task."""
+        app = self._get_app()
+        with app.events.default_dispatcher(hostname=self.request.hostname) as dispatcher:
+            policy = retry_policy or app.conf.task_publish_retry_policy
+            return dispatcher.send(type_, uuid=self.request.id, retry=retry, retry_policy=policy, **fields)
+
+    def add_trail(self, result: Any) -> Any:
+        """Note a result as a child of the running task."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
+
+    @property
+    def request(self) -> Context:
+        """What the running task knows of its call; defaults where it does not run."""
+        running = context.for_task(self)
+        if running is not None:
+            return running
+        if self._default_request is None:
+            self._default_request = Context()
+        return self._default_request
+
+    @property
+    def request_stack(self) -> _RequestStack:
+        return _RequestStack(self)
+
+    def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Pretend that the task runs with this request; for tests and tools."""
+        context.push(self, Context(*args, **kwargs))
+
+    def pop_request(self) -> None:
+        """Undo `push_request`."""
+        self.request_stack.pop()
+
+    @property
+    def backend(self) -> Any:
+        """Where its results are stored."""
+        return self._backend if self._backend is not None else self._get_app().backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
+
+    @property
+    def OperationalError(self) -> type[Exception]:
+        from kombu.exceptions import OperationalError  # lazy: kombu is imported when first needed
+
+        return OperationalError
+
+    @property
+    def __name__(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        state = f"of {type(self)._app.main or '__main__'} at {id(self._app):#x}" if self._app is not None else "(unbound)"
+        return f"<@task: {self.name} {state}>"
+
+
+def _raise_current(exc: BaseException) -> None:
+    """Raise `exc`: as it is where it is being handled, else from the exception that is."""
+    current = sys.exc_info()[1]
+    if current is None or current is exc:
+        raise exc
+    raise exc from current
+

@@ -1,0 +1,1 @@
+"""Programs: the worker as the command line starts it."""

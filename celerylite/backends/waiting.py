@@ -1,0 +1,117 @@
+"""Waiting for results in stores that cannot tell: they are asked every now and then.
+
+`backends.redis` replaces this by a subscription.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from celerylite import states
+from celerylite.exceptions import TimeoutError
+
+#: The sentence of `AsyncResult.get`.
+TIMED_OUT = "The operation timed out."
+
+OnMessage = Callable[[dict[str, Any]], Any]
+OnInterval = Callable[[], Any]
+
+
+class SyncBackendMixin:
+    """What `AsyncResult` and `ResultSet` call to wait."""
+
+    is_async = False
+
+    def wait_for_pending(
+        self,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        on_interval: OnInterval | None = None,
+        callback: Callable[[str, Any], Any] | None = None,
+        propagate: bool = True,
+    ) -> Any:
+        """Wait until `result` is ready and return its value, or raise its exception."""
+        self._ensure_not_eager()  # type: ignore[attr-defined]
+        meta = self._wait(result.id, timeout, interval, on_message, on_interval)
+        result._maybe_set_cache(meta)
+        return result.maybe_throw(propagate=propagate, callback=callback)
+
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: OnInterval | None = None,
+    ) -> dict[str, Any]:
+        """Wait until a task is ready and return its record; raises `TimeoutError`."""
+        return self._wait(task_id, timeout, interval, None, on_interval)
+
+    def _wait(
+        self,
+        task_id: str,
+        timeout: float | None,
+        interval: float,
+        on_message: OnMessage | None,
+        on_interval: OnInterval | None,
+    ) -> dict[str, Any]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            meta: dict[str, Any] = self.get_task_meta(task_id)  # type: ignore[attr-defined]
+            if meta["status"] in states.READY_STATES:
+                if on_message is not None:
+                    on_message(meta)
+                return meta
+            if on_interval is not None:
+                on_interval()
+            remaining = interval if deadline is None else min(interval, deadline - time.monotonic())
+            if remaining <= 0 and deadline is not None:
+                raise TimeoutError(TIMED_OUT)
+            self._pause(remaining)
+
+    def _pause(self, seconds: float) -> None:
+        """Let time pass; a store that notices changes may come back earlier."""
+        time.sleep(seconds)
+
+    def iter_native(
+        self,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        on_interval: OnInterval | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """(id, record) of each result of a set as it comes in, those of sets within it included."""
+        self._ensure_not_eager()  # type: ignore[attr-defined]
+        for member in result.results:
+            if hasattr(member, "_leaves"):
+                yield member.id, list(member.results)
+        pending: dict[str, list[Any]] = {}
+        for leaf in result._leaves():
+            if leaf._cache is not None:
+                yield leaf.id, leaf._cache
+            else:
+                pending.setdefault(leaf.id, []).append(leaf)
+        if not pending:
+            return
+        metas = self.get_many(  # type: ignore[attr-defined]
+            list(pending), timeout=timeout, interval=interval, no_ack=no_ack, on_message=on_message, on_interval=on_interval
+        )
+        for task_id, meta in metas:
+            for leaf in pending[task_id]:
+                leaf._maybe_set_cache(meta)
+            yield task_id, meta
+
+    def add_pending_result(self, result: Any, weak: bool = False) -> Any:
+        """Nothing is kept of results that nobody waits for."""
+        return result
+
+    def remove_pending_result(self, result: Any) -> Any:
+        """As above."""
+        return result

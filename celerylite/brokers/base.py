@@ -1,0 +1,314 @@
+"""The contract of a broker: it moves messages, and knows nothing of tasks.
+
+`Broker` is the sending side, `Consumer` what one task process holds, `Keeper` the housekeeping of one worker.
+The implementations stand beside this file, one a kind of server.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celerylite.message import Message
+
+#: The header that counts how often a message was given to a worker that died with it (RabbitMQ's name for the same).
+DELIVERY_COUNT = "x-delivery-count"
+
+
+class Unreadable(ValueError):
+    """The bytes in the queue are not a message."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message in the hands of a consumer, until it is acknowledged or given back."""
+
+    #: What the broker calls it while it is held.
+    tag: Any
+    #: The message as the broker has it, byte for byte; given back unchanged.
+    raw: bytes
+    #: The name of the queue it came from.
+    queue: str
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A message that was set aside because no worker can run it."""
+
+    id: str
+    reason: str
+    queue: str
+    #: Seconds since the epoch.
+    time: float
+    #: The worker that set it aside.
+    worker: str
+    raw: bytes
+    #: Task id and name, where the message could be read that far.
+    task_id: str | None = None
+    task_name: str | None = None
+
+
+@dataclass(slots=True)
+class Store:
+    """A result to write in the broker's own transaction."""
+
+    #: The key, which is the channel too.
+    key: bytes
+    record: bytes
+    #: Seconds to live; None is for ever.
+    ttl: int | None = None
+    #: The database on the broker's server, where it is not the broker's own.
+    db: int | None = None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """All that one finished task leaves behind; a broker that can does it in one transaction."""
+
+    #: The result, where the result store is on the broker's server.
+    store: Store | None = None
+    #: Messages that follow: callbacks, the next step of a chain, a retry.
+    messages: list[Message] = field(default_factory=list)
+
+
+class Broker(ABC):
+    """The sending side, shared by the threads of a process."""
+
+    #: Raised by connections that break; callers may try again.
+    connection_errors: tuple[type[BaseException], ...] = (OSError,)
+
+    @abstractmethod
+    def _send(self, messages: Sequence[Message]) -> None:
+        """Hand the messages to the server, in one trip; raise one of `connection_errors` when that fails."""
+
+    @abstractmethod
+    def consumer(
+        self,
+        queues: Sequence[str],
+        *,
+        serial: bool,
+        lease: float,
+        renewed: Callable[[], float] = lambda: 0.0,
+        on_block: Callable[[int], None] = lambda number: None,
+        alarm: int | None = None,
+    ) -> Consumer:
+        """Start to consume; `serial` promises that one message is run at a time, in the order in which they came.
+
+        `renewed` tells when (`uptime`) the keeper last renewed the lease of `lease` seconds; `on_block` is told the number
+        of the connection that waits for messages, and 0 when it waits no more; a waiting `fetch` returns when the file
+        number `alarm` becomes readable.
+        """
+
+    @abstractmethod
+    def keeper(self, queues: Sequence[str], *, lease: float) -> Keeper:
+        """The housekeeping of one worker that consumes `queues`."""
+
+    def publish(self, message: Message, *, retry: bool = True, policy: dict[str, Any] | None = None) -> None:
+        """Send one message; raises kombu's `OperationalError` when the server cannot be reached in time."""
+        self.publish_many((message,), retry=retry, policy=policy)
+
+    def publish_many(
+        self, messages: Iterable[Message], *, retry: bool = True, policy: dict[str, Any] | None = None
+    ) -> None:
+        """Send messages in one pipeline; with `retry`, by `policy` (`task_publish_retry_policy`)."""
+        batch = messages if isinstance(messages, tuple) else tuple(messages)
+        error = self._try(batch)
+        if error is None:
+            return
+        if retry:
+            error = self._try_again(batch, error, policy or {})
+        if error is not None:
+            from kombu.exceptions import OperationalError  # lazy: only on the way down
+
+            raise OperationalError(str(error)) from error
+
+    def _try(self, batch: Sequence[Message]) -> BaseException | None:
+        try:
+            self._send(batch)
+        except self.connection_errors as exc:
+            return exc
+        return None
+
+    def _try_again(
+        self, batch: Sequence[Message], error: BaseException | None, policy: dict[str, Any]
+    ) -> BaseException | None:
+        """Celery's publish retry policy: `max_retries` (3, None for ever), `interval_start` 0, `_step` 0.2, `_max` 0.2."""
+        limit = policy.get("max_retries", 3)
+        pause = policy.get("interval_start") or 0.0
+        expected = policy.get("retry_errors") or self.connection_errors
+        deadline = time.monotonic() + policy["timeout"] if policy.get("timeout") else None
+        tries = 0
+        while isinstance(error, expected) and (limit is None or tries < limit):
+            if deadline is not None and time.monotonic() + pause > deadline:
+                break
+            time.sleep(pause)
+            tries += 1
+            pause = min(pause + (policy.get("interval_step", 0.2) or 0), policy.get("interval_max", 0.2))
+            error = self._try(batch)
+        return error
+
+    @abstractmethod
+    def purge(self, queues: Iterable[str]) -> int:
+        """Delete the messages that wait in these queues; returns how many."""
+
+    @abstractmethod
+    def queue_length(self, queue: str) -> int:
+        """How many messages wait in the queue, those with a due time not counted."""
+
+    @abstractmethod
+    def dead(self, limit: int = 100) -> list[DeadLetter]:
+        """The messages that were set aside, newest first."""
+
+    @abstractmethod
+    def retry_dead(self, ids: Iterable[str] | None = None) -> int:
+        """Put set-aside messages (all, without `ids`) back in their queues, unchanged; returns how many."""
+
+    @abstractmethod
+    def purge_dead(self) -> int:
+        """Delete all messages that were set aside; returns how many."""
+
+    def same_server(self, backend: Any) -> bool:
+        """Whether a result of `backend` can be stored in this broker's transactions."""
+        return False
+
+    def close(self) -> None:
+        """Close what is open; the next use opens it again."""
+
+
+class Consumer(ABC):
+    """What one task process takes and holds. Used by one thread, except where a method says otherwise."""
+
+    #: Names the consumer to the `Keeper`, which renews its lease and returns what it held when it dies.
+    id: str
+
+    @abstractmethod
+    def open(self, given_up: Callable[[], bool]) -> bool:
+        """Connect, trying until it works or `given_up` says so; returns whether it did."""
+
+    @abstractmethod
+    def fetch(self, most: int, wait: float) -> list[Delivery]:
+        """Take up to `most` messages; with none there, wait up to `wait` seconds for the first.
+
+        Returns an empty list after that time, and when `wake` was called. Connections that break are mended inside.
+        """
+
+    @abstractmethod
+    def read(self, delivery: Delivery) -> Message:
+        """The message in a delivery; raises `Unreadable` for bytes that are none."""
+
+    @abstractmethod
+    def fresh(self, delivery: Delivery) -> bool:
+        """Whether a message that waited in the process is still ours beyond doubt; else `release` it and fetch anew."""
+
+    @abstractmethod
+    def begin(self, delivery: Delivery, *, ack: bool) -> bool:
+        """The task is about to start: make sure that it is ours, and with `ack` (early) acknowledge it.
+
+        False where another consumer has it by now. On True the acknowledgement is on its way. Any thread may call.
+        """
+
+    @abstractmethod
+    def ack(self, delivery: Delivery) -> None:
+        """The message is done with; on return that is on its way to the server. Any thread may call."""
+
+    @abstractmethod
+    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool) -> None:
+        """Store, send and (unless `acked` already) acknowledge, in one transaction. Any thread may call.
+
+        Where the message is not held any more (a lease that ran out), nothing happens: its new holder will do it.
+        """
+
+    @abstractmethod
+    def requeue(self, delivery: Delivery) -> None:
+        """Give a message back to the front of its queue, marked as redelivered. Any thread may call."""
+
+    @abstractmethod
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """Let a message wait on the server until `due` (epoch seconds). Any thread may call."""
+
+    @abstractmethod
+    def bury(
+        self, delivery: Delivery, reason: str, task_id: str | None = None, task_name: str | None = None
+    ) -> None:
+        """Set a message aside where it can be looked at. Any thread may call."""
+
+    @abstractmethod
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give messages that were not started back to the front of their queues, unchanged and in order."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return once the server has confirmed all that was sent."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make a waiting `fetch` return; any thread and any signal handler may call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back all that is held and not running, drop the lease, disconnect."""
+
+
+class Keeper(ABC):
+    """The housekeeping of one worker: leases, due messages, what the dead left behind. One thread uses it."""
+
+    @abstractmethod
+    def renew(self, consumer_ids: Iterable[str]) -> None:
+        """Extend the leases of consumers that are alive."""
+
+    @abstractmethod
+    def promote(self) -> float | None:
+        """Move due messages to their queues; returns the seconds until the next one is due, None without any."""
+
+    @abstractmethod
+    def reclaim(self, limit: int | None) -> float:
+        """Return what dead consumers held, set aside what was delivered `limit` times.
+
+        Returns the seconds until the next look is due.
+        """
+
+    @abstractmethod
+    def abandon(self, consumer_id: str, running: Iterable[Any]) -> list[Delivery]:
+        """A consumer of this worker has died: give back what it had not started.
+
+        `running` are the tags of the messages that it ran; those still held come back, for the caller to decide on with
+        `give_back` or `discard`.
+        """
+
+    @abstractmethod
+    def give_back(self, consumer_id: str, delivery: Delivery, *, count: bool, limit: int | None) -> bool:
+        """Return one message of a dead consumer to its queue, redelivered; False where it is held no more.
+
+        With `count` the death is the message's fault: after `limit` of them it is set aside.
+        """
+
+    @abstractmethod
+    def discard(self, consumer_id: str, delivery: Delivery) -> bool:
+        """Acknowledge one message of a dead consumer; False where it is held no more."""
+
+    @abstractmethod
+    def spare(self, consumer_id: str, running: Any, upto: int) -> int:
+        """Give back what a busy consumer holds but has not started, up to sequence number `upto`."""
+
+    @abstractmethod
+    def wait(self, timeout: float, blocked: Callable[[], Iterable[int]]) -> bool:
+        """Sleep until `timeout`, until `wake`, or until something changed that `promote` should see; True where it may have.
+
+        `blocked` names the connections of consumers that wait and should be woken when other queues have messages.
+        """
+
+    @abstractmethod
+    def drop(self) -> None:
+        """After a broken connection: start anew at the next call."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make a waiting `wait` return; any thread may call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Disconnect."""

@@ -1,0 +1,89 @@
+"""How a message is wrapped on brokers that only know strings: kombu's JSON envelope, the bytes that kombu writes.
+
+Used by the Redis broker and the in-process one; knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from typing import Any
+
+from celerylite.brokers.base import DELIVERY_COUNT, Unreadable
+from celerylite.message import Message, json_dumps, json_loads
+from celerylite.utils import uuid
+
+PERSISTENT = 2
+
+
+def encode(message: Message, priority: int | None = None) -> bytes:
+    """The message as kombu's virtual transports store it."""
+    properties = message.properties
+    out: dict[str, Any] = {key: value for key, value in properties.items() if key not in _LAST}
+    out.setdefault("delivery_mode", PERSISTENT)
+    if "expiration" in properties:
+        out["expiration"] = properties["expiration"]
+    out["delivery_info"] = {"exchange": message.exchange, "routing_key": message.routing_key}
+    out["priority"] = (properties.get("priority") or 0) if priority is None else priority
+    out["body_encoding"] = "base64"
+    out["delivery_tag"] = uuid()
+    return (
+        f'{{"body": "{b64encode(message.body).decode("ascii")}", '
+        f'"content-encoding": {json_dumps(message.content_encoding)}, '
+        f'"content-type": {json_dumps(message.content_type)}, '
+        f'"headers": {json_dumps(message.headers)}, '
+        f'"properties": {json_dumps(out)}}}'
+    ).encode()
+
+
+#: Properties that stand behind the others, in an order of their own.
+_LAST = frozenset(("expiration", "priority", "delivery_info", "body_encoding", "delivery_tag"))
+
+
+def decode(raw: bytes) -> Message:
+    """Read an envelope; raises `Unreadable` for anything that is not one."""
+    try:
+        payload = json_loads(raw)
+        properties = payload["properties"]
+        body = payload["body"]
+        if properties.get("body_encoding") == "base64":
+            body = b64decode(body)
+        elif isinstance(body, str):
+            body = body.encode("utf-8")
+        else:
+            body = json_dumps(body).encode("utf-8")
+        info = properties["delivery_info"]
+        message = Message(
+            headers=payload.get("headers") or {},
+            body=body,
+            content_type=payload.get("content-type") or "application/data",
+            content_encoding=payload.get("content-encoding") or "binary",
+            properties=properties,
+            exchange=info.get("exchange") or "",
+            routing_key=info.get("routing_key") or "",
+        )
+        if not isinstance(message.headers, dict):
+            raise Unreadable("the headers are not a JSON object")
+    except Unreadable:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Base64Error) as exc:
+        raise Unreadable(f"{type(exc).__name__}: {exc}") from exc
+    return message
+
+
+def redelivered(raw: bytes, *, count: bool) -> tuple[bytes, int]:
+    """The envelope with the redelivered flag set, and with `count` one delivery more; returns it and the count.
+
+    Bytes that are no envelope come back unchanged; they are set aside by whoever takes them next.
+    """
+    try:
+        payload = json_loads(raw)
+        headers = payload["headers"]
+        headers["redelivered"] = True
+        payload["properties"]["delivery_info"]["redelivered"] = True
+        deliveries = int(headers.get(DELIVERY_COUNT) or 0) + (1 if count else 0)
+        if deliveries:
+            headers[DELIVERY_COUNT] = deliveries
+        return json_dumps(payload).encode(), deliveries
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return raw, 0

@@ -1,0 +1,449 @@
+"""Taking from Redis: what one task process holds, and every way in which it lets go of a message.
+
+A message is taken by a script that moves it into this consumer's own hash, or, when there is nothing, by a blocking move of one
+message into its inbox. Acknowledgements and results are posted without waiting and sent again after a reconnect; the scripts are
+guarded by whether the message is still held, so that repeating them does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from select import select
+from typing import TYPE_CHECKING, Any
+
+from celerylite.brokers import redis_scripts as scripts
+from celerylite.brokers.base import Consumer, Delivery, Settlement, Store
+from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
+from celerylite.utils.clock import uptime
+
+if TYPE_CHECKING:
+    from celerylite.brokers.redis import RedisBroker
+    from celerylite.message import Message
+
+logger = logging.getLogger("celery.brokers.redis")
+
+#: Seconds that a batch is surely ours: nobody spares a consumer before it has been busy for twice as long (worker_long_task).
+SURE = 0.05
+#: Longest uninterrupted wait; a process that was asleep longer than this notices by it.
+SLICE = 1.0
+#: Seconds of one blocking take on the server.
+BLOCK = 10.0
+#: Unanswered commands after which their replies are read at the next occasion.
+BACKLOG = 200
+#: The field that stands for the inbox.
+INBOX = b""
+#: Behind the number of a field: surely running.
+RUNNING = b"r"
+
+
+@dataclass(slots=True)
+class Held(Delivery):
+    """A message that this consumer holds; `tag` is its field in the hash, or `INBOX`."""
+
+    #: The list that it came from.
+    list_key: bytes
+    #: Until when (`uptime`) nobody else can have taken it away.
+    sure_until: float
+
+
+class RedisConsumer(Consumer):
+    """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
+
+    def __init__(
+        self,
+        broker: RedisBroker,
+        queues: Sequence[str],
+        *,
+        serial: bool,
+        lease: float,
+        renewed: Callable[[], float] = lambda: 0.0,
+        on_block: Callable[[int], None] = lambda client_id: None,
+        alarm: int | None = None,
+    ) -> None:
+        self.broker = broker
+        self.serial = serial
+        self.lease = lease
+        self.renewed = renewed
+        self.on_block = on_block
+        self._alarms = () if alarm is None else (alarm,)
+        self.link = broker.new_link()
+        # A waiting fetch owns its link, so threads that finish tasks meanwhile need another one.
+        self.out = self.link if serial else broker.new_link()
+        self._out_lock = threading.RLock()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._sequence = 0
+        #: Takes from this number on may have brought messages that we never saw.
+        self._uncertain = 0
+        self._client_id = 0
+        self._pause = 0.0
+        self._blocked_since = 0.0
+        self.set_queues(queues)
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """Consume these queues from now on, under a new id (the inbox belongs to the first of them)."""
+        self.queues = list(queues)
+        self._turn = 0
+        self._primary = self.broker.list_key(self.queues[0]) if self.queues else b""
+        kind = "s" if self.serial else "t"
+        self.id = f"{kind}{os.urandom(8).hex()}@{self._primary.decode('utf-8', 'surrogateescape')}"
+        ident = self.id.encode("utf-8", "surrogateescape")
+        key = self.broker.key
+        self._ident = ident
+        self._held = key(scripts.HELD) + ident
+        self._inbox = key(scripts.INBOX) + ident
+        self._moved = key(scripts.MOVED) + ident
+        self._leases = key(scripts.LEASES)
+
+    def open(self, given_up: Callable[[], bool]) -> bool:
+        """Connect, trying until it works or `given_up` says so; returns whether it did."""
+        while not given_up():
+            try:
+                self.link.open()
+                self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
+            except LinkError as exc:
+                self._complain(exc)
+                self._sleep(self._pause)
+                if self._alarmed():
+                    return False
+            else:
+                self._pause = 0.0
+                return True
+        return False
+
+    # -- taking
+
+    def fetch(self, most: int, wait: float) -> list[Delivery]:
+        """Take up to `most` messages; with none there, wait up to `wait` seconds for the first."""
+        if not self.queues:
+            self._sleep(wait)
+            return []
+        try:
+            taken = self._take(most)
+            if not taken and wait > 0:
+                taken = self._block(most, wait)
+        except LinkError as exc:
+            self._complain(exc)
+            self._sleep(min(self._pause, wait))
+            return []
+        if self._pause:
+            logger.warning("Connected to %s again", self._server(), extra={"action": "reconnected"})
+            self._pause = 0.0
+        return taken
+
+    def _take(self, most: int) -> list[Delivery]:
+        if not self.link.connected:
+            self._recover()
+        lists = self._lists()
+        inbox_list = lists.index(self._primary) + 1
+        first, self._sequence = self._sequence, self._sequence + most
+        self._uncertain = min(first, self._uncertain)
+        sent = uptime()
+        reply = self.link.call(
+            pack(
+                b"EVALSHA", scripts.TAKE.sha, b"%d" % (3 + len(lists)), self._held, self._leases, self._inbox, *lists,
+                self._ident, b"%f" % self.lease, b"%d" % most, b"%d" % first, b"%d" % scripts.TAKE_BYTES, b"%d" % inbox_list,
+            )
+        )  # fmt: skip
+        self._uncertain = self._sequence
+        taken: list[Delivery] = []
+        for number in range(len(reply) // 2):
+            list_key = lists[reply[2 * number] - 1]
+            field = b"%d\0%b" % (first + number, list_key)
+            taken.append(self._delivery(reply[2 * number + 1], list_key, field, sent + SURE))
+        return taken
+
+    def _recover(self) -> None:
+        """After a broken connection: give back what a take brought whose reply was lost."""
+        self._client_id = 0
+        self.link.call(self._release_from(0 if self.serial else self._uncertain))
+        self._uncertain = self._sequence
+
+    def _release_from(self, lowest: int) -> bytes:
+        return pack(
+            b"EVALSHA", scripts.RELEASE.sha, b"2", self._held, self._moved, INBOX, b"%d" % lowest, b"inf", b"1"
+        )
+
+    def _block(self, most: int, wait: float) -> list[Delivery]:
+        """Wait on the server for one message of the first queue; the keeper ends the wait when another queue has some."""
+        if not self._client_id:
+            self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
+        got: list[Any] = []
+        seconds = min(BLOCK, wait)
+        self.link.send(pack(b"BLMOVE", self._primary, self._inbox, b"RIGHT", b"LEFT", b"%.3f" % seconds), got.append)
+        self.on_block(self._client_id)
+        try:
+            since = self._await(got, seconds)
+        finally:
+            self.on_block(0)
+        if type(got[0]) is ReplyError:
+            if str(got[0]).startswith("UNBLOCKED"):
+                return []
+            raise LinkError(str(got[0]))
+        if got[0] is None:
+            return []
+        sure = max(since, self.renewed()) if since > self._blocked_since else self._blocked_since
+        first = self._delivery(got[0], self._primary, INBOX, sure + self.lease / 2)
+        # Threads hold several messages, so theirs move on from the inbox into the hash; more may have come meanwhile.
+        return [first] if self.serial else self._take(most)
+
+    def _await(self, got: list[Any], seconds: float) -> float:
+        """Wait for the blocking reply; returns a moment (`uptime`) at which we were surely awake before it came."""
+        awake = self._blocked_since = uptime()
+        deadline = awake + seconds + self.link.timeout
+        while not got:
+            if self.link.readable(SLICE, self._wake_read, *self._alarms):
+                self.link.read()
+            elif self._drain_wake() or self._alarmed():
+                self._unblock(got)
+            elif uptime() > deadline:
+                self.link.drop()
+                raise LinkError("Redis does not answer a blocking take")
+            else:
+                awake = uptime()
+        return awake
+
+    def _unblock(self, got: list[Any]) -> None:
+        """Somebody wants this consumer's attention: end the blocking take, and keep what it may just have brought."""
+        helper = self.broker.new_link()
+        try:
+            helper.call(pack(b"CLIENT", b"UNBLOCK", b"%d" % self._client_id))
+        finally:
+            helper.close()
+        while not got:
+            self.link.read()
+
+    def _lists(self) -> list[bytes]:
+        """All lists in the order to look at them: by priority, and among queues by turns."""
+        self._turn = (self._turn + 1) % len(self.queues)
+        queues = self.queues[self._turn :] + self.queues[: self._turn]
+        return [self.broker.list_key(queue, step) for step in scripts.PRIORITY_STEPS for queue in queues]
+
+    def _delivery(self, raw: bytes, list_key: bytes, field: bytes, sure_until: float) -> Held:
+        name = list_key[len(self.broker.connector.prefix) :].decode("utf-8", "replace")
+        return Held(field, raw, name.split(scripts.SEPARATOR)[0], list_key, sure_until)
+
+    def read(self, delivery: Delivery) -> Message:
+        """The message in a delivery."""
+        return decode(delivery.raw)
+
+    def fresh(self, delivery: Delivery) -> bool:
+        """Whether nobody can have taken the message from us by now."""
+        assert isinstance(delivery, Held)
+        return uptime() < delivery.sure_until
+
+    # -- letting go
+
+    def begin(self, delivery: Delivery, *, ack: bool) -> bool:
+        """The task is about to start: acknowledge it if asked, and make sure that nobody else has it."""
+        assert isinstance(delivery, Held)
+        with self._writing() as link:
+            if ack:
+                try:
+                    self._post_ack(link, delivery)
+                    # After the write, not before: a process put to sleep in between must notice when it wakes.
+                    if uptime() < delivery.sure_until:
+                        return True
+                except LinkError:
+                    pass  # the question below is asked until it is answered
+                return bool(self._insist(link, self._claim(delivery)))
+            if uptime() < delivery.sure_until or delivery.tag == INBOX:
+                return True
+            old, delivery.tag = delivery.tag, delivery.tag.replace(b"\0", RUNNING + b"\0", 1)
+            mark = pack(b"EVALSHA", scripts.MARK.sha, b"1", self._held, old, delivery.tag)
+            return bool(self._insist(link, mark))
+
+    def _post_ack(self, link: Link, delivery: Held) -> None:
+        if delivery.tag == INBOX:
+            link.post(pack(b"LREM", self._inbox, b"1", delivery.raw))
+        else:
+            link.post(pack(b"HDEL", self._held, delivery.tag))
+        self._trim(link)
+
+    def _claim(self, delivery: Held) -> bytes:
+        return pack(
+            b"EVALSHA", scripts.CLAIM.sha, b"3", self._held, self._inbox, self._moved, *_what(delivery)
+        )
+
+    def _insist(self, link: Link, command: bytes) -> Any:
+        """Ask until there is an answer, however often the connection breaks."""
+        while True:
+            try:
+                return link.call(command)
+            except LinkError as exc:
+                self._complain(exc)
+                self._sleep(self._pause)
+
+    def ack(self, delivery: Delivery) -> None:
+        """The message is done with."""
+        assert isinstance(delivery, Held)
+        with self._writing() as link:
+            self._posting(lambda: self._post_ack(link, delivery))
+
+    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool) -> None:
+        """Store, send and acknowledge in one script."""
+        assert isinstance(delivery, Held)
+        args = [b"", b"", b"1"] if acked else [*_what(delivery), b"0"]
+        if settlement.store is not None:
+            args += self._storing(settlement.store)
+        for message in settlement.messages:
+            args += self._sending(message)
+        if acked and len(args) == 3:
+            return
+        command = pack(b"EVALSHA", scripts.SETTLE.sha, b"2", self._held, self._inbox, *args)
+        with self._writing() as link:
+            self._posting(lambda: link.post(command, None if acked else _warn_if_lost))
+            self._trim(link)
+
+    def _storing(self, store: Store) -> list[bytes]:
+        ttl = b"%d" % store.ttl if store.ttl else b""
+        args = [b"4", b"STORE", store.key, ttl, store.record]
+        if store.db is None:
+            return args
+        own = self.broker.connector.db
+        return [b"2", b"SELECT", b"%d" % store.db, *args, b"2", b"SELECT", b"%d" % own]
+
+    def _sending(self, message: Message) -> list[bytes]:
+        args: list[bytes] = []
+        for queue in self.broker.queues_for(message):
+            command = self.broker.command_for(message, queue, later=True)
+            args += [b"%d" % len(command), *command]
+        return args
+
+    def requeue(self, delivery: Delivery) -> None:
+        """Give a message back to the front of its queue, marked as redelivered."""
+        assert isinstance(delivery, Held)
+        raw, _ = redelivered(delivery.raw, count=False)
+        self._move(scripts.RETURN, delivery, delivery.list_key, raw)
+
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """Let a message wait on the server until `due`."""
+        assert isinstance(delivery, Held)
+        left = b"%f" % max(0.0, due - time.time())
+        key = self.broker.key(scripts.DELAYED)
+        self._move(scripts.DEFER, delivery, key, delivery.list_key + b"\0" + delivery.raw, left)
+
+    def bury(
+        self, delivery: Delivery, reason: str, task_id: str | None = None, task_name: str | None = None
+    ) -> None:
+        """Set a message aside where it can be looked at."""
+        assert isinstance(delivery, Held)
+        record = self.broker.dead_record(
+            delivery.raw, delivery.list_key, reason, task_id=task_id, task_name=task_name
+        )
+        self._move(scripts.BURY, delivery, self.broker.key(scripts.DEAD), record, b"%d" % self.broker.dead_limit)
+
+    def _move(self, script: scripts.Script, delivery: Held, key: bytes, *args: bytes) -> None:
+        keys = (self._held, self._inbox, b"", key)  # nobody needs to tell us what we let go ourselves
+        command = pack(b"EVALSHA", script.sha, b"4", *keys, *_what(delivery), *args)
+        with self._writing() as link:
+            self._posting(lambda: link.post(command))
+            self._trim(link)
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give messages that were not started back to the front, the first of them first in line."""
+        for delivery in reversed(deliveries):
+            assert isinstance(delivery, Held)
+            self._move(scripts.RETURN, delivery, delivery.list_key, delivery.raw)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Link]:
+        if self.serial:
+            yield self.link
+        else:
+            with self._out_lock:
+                yield self.out
+
+    def _posting(self, post: Callable[[], None]) -> None:
+        """What was posted is sent again by whoever opens the link next, so a break here needs no more than a word."""
+        try:
+            post()
+        except LinkError as exc:
+            self._complain(exc)
+
+    def _trim(self, link: Link) -> None:
+        """Read answers now and then; a server that stops answering is noticed here too."""
+        if link.unanswered >= BACKLOG:
+            try:
+                link.read_ready()
+            except LinkError as exc:
+                self._complain(exc)
+
+    def flush(self) -> None:
+        """Return once the server has confirmed all that was sent."""
+        with self._writing() as link:
+            while link.unanswered:
+                try:
+                    link.flush()
+                except LinkError as exc:
+                    self._complain(exc)
+                    self._sleep(self._pause)
+
+    # -- waiting, waking, ending
+
+    def wake(self) -> None:
+        """Make a waiting `fetch` return."""
+        try:
+            os.write(self._wake_write, b"w")
+        except BlockingIOError:
+            pass  # the pipe is full of wake-ups already
+
+    def _drain_wake(self) -> bool:
+        try:
+            return bool(os.read(self._wake_read, 4096))
+        except BlockingIOError:
+            return False
+
+    def _alarmed(self) -> bool:
+        return bool(self._alarms and select(self._alarms, (), (), 0)[0])
+
+    def _sleep(self, seconds: float) -> None:
+        if select([self._wake_read, *self._alarms], (), (), max(0.0, seconds))[0]:
+            self._drain_wake()
+
+    def _complain(self, exc: Exception) -> None:
+        """Log the first failure of an outage, and wait longer from time to time."""
+        if not self._pause:
+            logger.error("Connection to broker lost: %s. Trying again…", exc, extra={"action": "connection_lost"})
+        self._pause = min(2.0, self._pause * 2 or 0.1)
+
+    def _server(self) -> str:
+        return self.broker.connector.connection.as_uri()
+
+    def close(self) -> None:
+        """Give back all that is held, drop the lease, disconnect."""
+        try:
+            self.flush()
+            with self._writing() as link:
+                link.post(self._release_from(0))
+                link.post(pack(b"LMOVE", self._inbox, self._primary, b"RIGHT", b"RIGHT"))
+                link.post(
+                    pack(b"EVALSHA", scripts.FORGET.sha, b"3", self._leases, self._held, self._inbox, self._ident, b"")
+                )
+                link.flush()
+        finally:
+            self.link.close()
+            self.out.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+
+def _what(delivery: Held) -> tuple[bytes, bytes]:
+    """How scripts are told which message: its field, or the message itself where it is in the inbox."""
+    return (delivery.tag, b"") if delivery.tag != INBOX else (INBOX, delivery.raw)
+
+
+def _warn_if_lost(reply: Any) -> None:
+    if reply == 0:
+        logger.warning(
+            "A task finished after its lease had run out; whoever has it now will store its result.",
+            extra={"action": "lease_lost"},
+        )
+    elif type(reply) is ReplyError:
+        logger.error("Redis refused to store an outcome: %s", reply, extra={"action": "refused"})

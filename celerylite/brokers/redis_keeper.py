@@ -1,0 +1,270 @@
+"""The housekeeping of one worker on Redis: renew leases, promote due messages, return what the dead left, wake who waits.
+
+One thread of the control process uses it. Waiting costs nothing: the server tells (client tracking) when a key changes that
+matters: the delayed set, and the lists on which no consumer blocks. Servers that cannot are looked at every `POLL` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celerylite.brokers import redis_scripts as scripts
+from celerylite.brokers.base import Delivery, Keeper
+from celerylite.brokers.envelope import redelivered
+from celerylite.brokers.redis_consumer import BLOCK, INBOX, RUNNING, Held, _what
+from celerylite.brokers.redis_link import ReplyError, pack
+
+if TYPE_CHECKING:
+    from celerylite.brokers.redis import RedisBroker
+
+logger = logging.getLogger("celery.brokers.redis")
+
+#: Most messages moved by one promotion, so that the server is not kept from its other work.
+PROMOTE_MOST = 500
+#: Seconds between looks where the server cannot tell of changes.
+POLL = 0.2
+#: Seconds between looks at lists that have messages while every consumer is busy.
+LOOK_AGAIN = 0.05
+#: Seconds between reactions to changes.
+CHANGES_APART = 0.01
+#: Seconds between looks at consumers that are gone, until they are forgotten.
+RECLAIM_AGAIN = 1.0
+#: Seconds after its lease for which a dead consumer is looked at: the server may still serve a blocking take of a machine that
+#: vanished without a word, and what it moves must be found.
+FORGET_AFTER = BLOCK + 10.0
+INVALIDATE = b"__redis__:invalidate"
+
+
+class RedisKeeper(Keeper):
+    """See the module."""
+
+    def __init__(self, broker: RedisBroker, queues: Sequence[str], *, lease: float) -> None:
+        self.broker = broker
+        self.lease = lease
+        self.link = broker.new_link()
+        self.watch_link = broker.new_link()
+        self.queues = list(queues)
+        self._tracking: bool | None = None
+        #: Whether the lists must be looked at; as long as not, the server will tell.
+        self._look = True
+        self._last_change = 0.0
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def renew(self, consumer_ids: Iterable[str]) -> None:
+        """Extend the leases of consumers that are alive."""
+        idents = [_ident(consumer_id) for consumer_id in consumer_ids]
+        if idents:
+            self.link.call(
+                pack(b"EVALSHA", scripts.RENEW.sha, b"1", self._key(scripts.LEASES), b"%f" % self.lease, *idents)
+            )
+
+    def promote(self) -> float | None:
+        """Move due messages to their queues; returns the seconds until the next one is due, None without any."""
+        delayed = self._key(scripts.DELAYED)
+        while True:
+            self._watch()
+            # Read before the promotion: a change after this line is told, one before it is seen.
+            command = pack(b"EVALSHA", scripts.PROMOTE.sha, b"1", delayed, b"%d" % PROMOTE_MOST)
+            moved, left = self.link.call_many((pack(b"EXISTS", delayed), command))[1]
+            if not moved:
+                return max(0.0, float(left)) if left else None
+
+    def reclaim(self, limit: int | None) -> float:
+        """Return what consumers held whose lease ran out; returns the seconds until the next look is due."""
+        leases = self._key(scripts.LEASES)
+        gone, left = self.link.call(pack(b"EVALSHA", scripts.EXPIRED.sha, b"1", leases))
+        for ident in gone:
+            self._reclaim_one(ident, limit)
+        soon = self.lease if not left else float(left) + 0.05
+        return min(soon, RECLAIM_AGAIN if gone else self.lease)
+
+    def _reclaim_one(self, ident: bytes, limit: int | None) -> None:
+        """A serial consumer runs its oldest message when it dies (or the one it has marked), one with threads all it has."""
+        serial = ident[:1] == b"s"
+        entries = self._entries(ident)
+        marked = any(_is_marked(field) for field, _ in entries)
+        moved = 0
+        # From the newest to the oldest, each to the front: so the oldest ends up first in line.
+        for index, (field, raw) in reversed(list(enumerate(entries))):
+            suspect = not serial or field == INBOX or _is_marked(field) or (index == 0 and not marked)
+            moved += self._return(ident, field, raw, suspect=suspect, limit=limit)
+        if moved:
+            logger.warning(
+                "Restored %d message(s) of a task process that is gone", moved, extra={"action": "reclaimed"}
+            )
+        held, inbox = self._key(scripts.HELD) + ident, self._key(scripts.INBOX) + ident
+        keys = (self._key(scripts.LEASES), held, inbox)
+        self.link.call(pack(b"EVALSHA", scripts.FORGET.sha, b"3", *keys, ident, b"%f" % FORGET_AFTER))
+
+    def _entries(self, ident: bytes) -> list[tuple[bytes, bytes]]:
+        """What a consumer holds, the oldest first; its inbox is what it runs."""
+        held, inbox = self.link.call_many((
+            pack(b"HGETALL", self._key(scripts.HELD) + ident),
+            pack(b"LRANGE", self._key(scripts.INBOX) + ident, b"0", b"-1"),
+        ))
+        pairs = sorted(zip(held[::2], held[1::2], strict=True), key=lambda pair: _number(pair[0]))
+        return [*((INBOX, raw) for raw in inbox), *pairs]
+
+    def _return(self, ident: bytes, field: bytes, raw: bytes, *, suspect: bool, limit: int | None) -> bool:
+        list_key = _list_key(ident, field)
+        what = (field, b"") if field else (INBOX, raw)
+        if not suspect:
+            return self._move(scripts.RETURN, ident, list_key, *what, raw)
+        fresh, count = redelivered(raw, count=True)
+        if limit and count >= limit:
+            reason = f"{count} workers died while they ran it (worker_delivery_limit)"
+            logger.error("Message set aside: %s", reason, extra={"action": "buried"})
+            record = self.broker.dead_record(raw, list_key, reason)
+            key = self._key(scripts.DEAD)
+            return self._move(scripts.BURY, ident, key, *what, record, b"%d" % self.broker.dead_limit)
+        return self._move(scripts.RETURN, ident, list_key, *what, fresh)
+
+    def _move(self, script: scripts.Script, ident: bytes, key: bytes, *args: bytes) -> bool:
+        held, inbox, moved = (self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED))
+        return self.link.call(pack(b"EVALSHA", script.sha, b"4", held, inbox, moved, key, *args)) == 1
+
+    def abandon(self, consumer_id: str, running: Iterable[Any]) -> list[Delivery]:
+        """Return what a consumer of this worker that has died held, but for the messages that it ran.
+
+        `running` are the tags that it died with; those still held come back as deliveries, for the caller to decide on.
+        """
+        ident = _ident(consumer_id)
+        started = set(running)
+        found: list[Delivery] = []
+        for field, raw in reversed(self._entries(ident)):
+            if field in started:
+                list_key = _list_key(ident, field)
+                queue = list_key.decode("utf-8", "replace").split(scripts.SEPARATOR)[0]
+                found.append(Held(field, raw, queue, list_key, 0.0))
+            else:
+                self._return(ident, field, raw, suspect=False, limit=None)
+        return found[::-1]
+
+    def give_back(self, consumer_id: str, delivery: Delivery, *, count: bool, limit: int | None) -> bool:
+        """Return one message of a dead consumer to its queue, redelivered; with `count` it may be set aside instead."""
+        assert isinstance(delivery, Held)
+        ident = _ident(consumer_id)
+        if count:
+            return self._return(ident, delivery.tag, delivery.raw, suspect=True, limit=limit)
+        fresh, _ = redelivered(delivery.raw, count=False)
+        return self._move(scripts.RETURN, ident, delivery.list_key, *_what(delivery), fresh)
+
+    def discard(self, consumer_id: str, delivery: Delivery) -> bool:
+        """Acknowledge one message of a dead consumer; False where it is held no more."""
+        assert isinstance(delivery, Held)
+        ident = _ident(consumer_id)
+        held, inbox, moved = (self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED))
+        return self.link.call(pack(b"EVALSHA", scripts.CLAIM.sha, b"3", held, inbox, moved, *_what(delivery))) == 1
+
+    def spare(self, consumer_id: str, running: Any, upto: int) -> int:
+        """Give back what a busy consumer holds but has not started, up to sequence number `upto`."""
+        ident = _ident(consumer_id)
+        held, moved = self._key(scripts.HELD) + ident, self._key(scripts.MOVED) + ident
+        command = pack(b"EVALSHA", scripts.RELEASE.sha, b"2", held, moved, running, b"0", b"%d" % upto, b"0")
+        return self.link.call(command)
+
+    # -- waiting
+
+    def wait(self, timeout: float, blocked: Callable[[], Iterable[int]]) -> bool:
+        """Sleep until `timeout`, until `wake`, or until something changed that `promote` should see; True where it may have.
+
+        Messages in lists on which nobody blocks are noticed here; `blocked` names the connections of consumers to wake.
+        """
+        tracking = self._watch()
+        if not tracking:
+            self._look, timeout = True, min(timeout, POLL)
+        lists = self._lists()
+        if self._look and lists:
+            self._look = bool(self.link.call(pack(b"EXISTS", *lists)))
+            if self._look:
+                self._unblock(blocked())
+                timeout = min(timeout, LOOK_AGAIN)  # they stay there while everybody is busy
+        if self.watch_link.readable(timeout, self._wake_read):
+            self.watch_link.read()
+            # Many changes in a row are one: whoever floods the delayed set must not keep us spinning.
+            time.sleep(max(0.0, self._last_change + CHANGES_APART - time.monotonic()))
+            self._last_change = time.monotonic()
+            return True
+        self._drain_wake()
+        return not tracking
+
+    def _lists(self) -> list[bytes]:
+        """Every list but the one on which the consumers block themselves."""
+        lists = [key for queue in self.queues for key in self.broker.list_keys(queue)]
+        return lists[1:]
+
+    def _watch(self) -> bool:
+        """Have the server tell `watch_link` when a key changes that `link` has read; False where it cannot."""
+        if self._tracking and self.link.connected and self.watch_link.connected:
+            return True
+        if self._tracking is False:
+            return False
+        self.watch_link.drop()
+        self._look = True
+        try:
+            number = self.watch_link.call(pack(b"CLIENT", b"ID"))
+            self.watch_link.call(pack(b"SUBSCRIBE", INVALIDATE))
+            self.link.call(pack(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", b"%d" % number))
+        except ReplyError as exc:
+            logger.info("The broker cannot tell of changes (%s): looking every %s s", exc, POLL)
+            self._tracking = False
+            return False
+        self.watch_link.expect(self._on_change)
+        self._tracking = True
+        return True
+
+    def _on_change(self, message: Any) -> None:
+        self._look = True
+
+    def _unblock(self, client_ids: Iterable[int]) -> None:
+        commands = [pack(b"CLIENT", b"UNBLOCK", b"%d" % number) for number in client_ids if number]
+        if commands:
+            self.link.call_many(commands)
+
+    def wake(self) -> None:
+        """Make a waiting `wait` return; any thread may call."""
+        try:
+            os.write(self._wake_write, b"w")
+        except BlockingIOError:
+            pass  # the pipe is full of wake-ups already
+
+    def _drain_wake(self) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass  # the time was up
+
+    def drop(self) -> None:
+        """After a broken connection: start both links anew."""
+        self.link.drop()
+        self.watch_link.drop()
+        self._tracking = None
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.link.close()
+        self.watch_link.close()
+
+    def _key(self, name: str) -> bytes:
+        return self.broker.key(name)
+
+
+def _number(field: bytes) -> int:
+    return int(field.split(b"\0", 1)[0].rstrip(RUNNING))
+
+
+def _is_marked(field: bytes) -> bool:
+    return field.split(b"\0", 1)[0].endswith(RUNNING)
+
+
+def _list_key(ident: bytes, field: bytes) -> bytes:
+    """The list that a held message came from; the inbox's stands in the consumer's id."""
+    return field.split(b"\0", 1)[1] if field else ident.split(b"@", 1)[1]
+
+
+def _ident(consumer_id: str) -> bytes:
+    return consumer_id.encode("utf-8", "surrogateescape")

@@ -1,0 +1,279 @@
+"""One connection to Redis for the task plane: commands go out in order, replies are read when someone needs them.
+
+redis-py makes the connection (TLS, sockets, passwords, sentinels); what travels on it is written and read here, because
+a task process sends several commands a task and must not wait for each reply, nor lose one when the connection breaks.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+logger = logging.getLogger("celery.brokers.redis")
+
+#: Errors of a server that is not itself just now (starting, failing over, full, scripts flushed): reconnect, send again.
+PASSING_ERRORS = (
+    b"LOADING", b"READONLY", b"MASTERDOWN", b"CLUSTERDOWN", b"TRYAGAIN", b"NOSCRIPT", b"OOM", b"MISCONF", b"BUSY ",
+    b"UNBLOCKED", b"NOREPLICAS",
+)  # fmt: skip
+
+#: Seconds that a reply may take before the connection is taken for dead (a network that swallows everything).
+REPLY_TIMEOUT = 5.0
+
+OnReply = Callable[[Any], None]
+
+
+class LinkError(ConnectionError):
+    """The connection to Redis is broken, or the server cannot serve just now."""
+
+
+class ReplyError(Exception):
+    """Redis refused a command."""
+
+
+def pack(*args: bytes) -> bytes:
+    """A command in Redis' protocol."""
+    parts = [b"*%d\r\n" % len(args)]
+    for arg in args:
+        parts.append(b"$%d\r\n%b\r\n" % (len(arg), arg))
+    return b"".join(parts)
+
+
+class Reader:
+    """Turns the bytes that come in into replies (RESP 2)."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._pos = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add what the socket gave."""
+        if self._pos:
+            del self._buffer[: self._pos]
+            self._pos = 0
+        self._buffer += data
+
+    def replies(self) -> list[Any]:
+        """Every whole reply that has come in; errors are `ReplyError` values, not raised."""
+        found: list[Any] = []
+        while self._pos < len(self._buffer):
+            start = self._pos
+            try:
+                found.append(self._read())
+            except _Incomplete:
+                self._pos = start
+                break
+        return found
+
+    def _line(self) -> bytes:
+        end = self._buffer.find(b"\r\n", self._pos)
+        if end < 0:
+            raise _Incomplete
+        line = bytes(self._buffer[self._pos : end])
+        self._pos = end + 2
+        return line
+
+    def _read(self) -> Any:
+        line = self._line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            return self._bulk(int(rest))
+        if kind == b":":
+            return int(rest)
+        if kind == b"+":
+            return rest
+        if kind == b"*":
+            count = int(rest)
+            return None if count < 0 else [self._read() for _ in range(count)]
+        if kind == b"-":
+            return ReplyError(rest.decode("utf-8", "replace"))
+        raise LinkError(f"not a Redis server: it answered {line[:40]!r}")
+
+    def _bulk(self, size: int) -> bytes | None:
+        if size < 0:
+            return None
+        end = self._pos + size
+        if len(self._buffer) < end + 2:
+            raise _Incomplete
+        data = bytes(self._buffer[self._pos : end])
+        self._pos = end + 2
+        return data
+
+
+class _Incomplete(Exception):
+    """More bytes must come before the reply is whole."""
+
+
+class Link:
+    """A connection. One thread uses it at a time; commands posted and not answered survive a reconnect."""
+
+    def __init__(self, connect: Callable[[], Any], *, timeout: float = REPLY_TIMEOUT) -> None:
+        #: Opens a redis-py connection; it is kept, because it closes its socket when it goes.
+        self._connect = connect
+        self._owner: Any = None
+        self.timeout = timeout
+        self._sock: socket.socket | None = None
+        self._reader = Reader()
+        self._on_message: OnReply | None = None
+        #: What is unanswered, in order: (packed command to send again after a reconnect or None, reply handler).
+        self._unanswered: deque[tuple[bytes | None, OnReply | None]] = deque()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a socket; it may be dead all the same."""
+        return self._sock is not None
+
+    def fileno(self) -> int:
+        """The socket's file number, for `select`."""
+        return self.open().fileno()
+
+    def open(self) -> socket.socket:
+        """Connect if need be, and send again what was posted and never answered."""
+        if self._sock is None:
+            self._owner = self._connect()
+            sock = self._owner._sock  # redis-py has no public name for it
+            sock.settimeout(self.timeout)
+            self._reader = Reader()
+            self._sock = sock
+            kept = [entry for entry in self._unanswered if entry[0] is not None]
+            self._unanswered.clear()
+            self._unanswered.extend(kept)
+            if kept:
+                self._write(b"".join(command for command, _ in kept if command is not None))
+            return sock
+        return self._sock
+
+    def post(self, command: bytes, on_reply: OnReply | None = None) -> None:
+        """Send without waiting; it is sent again after a reconnect until its reply was seen, so it must be guarded."""
+        sock_open = self._sock is not None
+        self._unanswered.append((command, on_reply))
+        if sock_open:
+            self._write(command)
+        else:
+            self.open()  # which sends it
+
+    def send(self, command: bytes, on_reply: OnReply | None = None) -> None:
+        """Send without waiting; forgotten when the connection breaks."""
+        self.open()
+        self._unanswered.append((None, on_reply))
+        self._write(command)
+
+    def call(self, command: bytes, timeout: float | None = None) -> Any:
+        """Send and wait for the reply; raises `ReplyError` for a refusal, `LinkError` when the connection breaks."""
+        return self.call_many((command,), timeout)[0]
+
+    def call_many(self, commands: Iterable[bytes], timeout: float | None = None) -> list[Any]:
+        """Send commands in one write and wait for all their replies."""
+        got: list[Any] = []
+        commands = tuple(commands)
+        self.open()
+        self._unanswered.extend([(None, got.append)] * len(commands))
+        self._write(commands[0] if len(commands) == 1 else b"".join(commands))
+        while len(got) < len(commands):
+            self.read(timeout)
+        for reply in got:
+            if type(reply) is ReplyError:
+                raise reply
+        return got
+
+    def read(self, timeout: float | None = None) -> int:
+        """Wait for bytes, hand out every whole reply; returns how many. A silent server is a broken connection."""
+        sock = self.open()
+        try:
+            if timeout is not None:
+                sock.settimeout(timeout)
+            data = sock.recv(262144)
+            if timeout is not None:
+                sock.settimeout(self.timeout)
+        except OSError as exc:
+            self.drop()
+            raise LinkError(f"Redis does not answer: {exc}") from exc
+        if not data:
+            self.drop()
+            raise LinkError("Redis closed the connection")
+        self._reader.feed(data)
+        replies = self._reader.replies()
+        for reply in replies:
+            self._hand_out(reply)
+        return len(replies)
+
+    def read_ready(self) -> None:
+        """Hand out what has come in already, without waiting."""
+        while self._unanswered and self._sock is not None and self.readable(0):
+            self.read()
+
+    def readable(self, timeout: float, *others: int) -> bool:
+        """Wait until the socket has bytes or one of the file numbers in `others` has; True where the socket has."""
+        sock = self.open()
+        if getattr(sock, "pending", int)():  # TLS keeps decrypted bytes that poll cannot see
+            return True
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        for fd in others:
+            poll.register(fd, select.POLLIN)
+        number = sock.fileno()
+        return any(fd == number for fd, _ in poll.poll(max(0, timeout) * 1000))
+
+    def flush(self) -> None:
+        """Wait until everything sent was answered."""
+        if self._unanswered:
+            self.open()
+        while self._unanswered:
+            self.read()
+
+    def expect(self, on_message: OnReply) -> None:
+        """Hand what comes in unasked (published messages) to `on_message` from now on."""
+        self._on_message = on_message
+
+    @property
+    def unanswered(self) -> int:
+        """How many commands wait for their reply."""
+        return len(self._unanswered)
+
+    def drop(self) -> None:
+        """Close the socket; posted commands stay and are sent again by the next `open`."""
+        owner, self._owner, self._sock = self._owner, None, None
+        if owner is not None:
+            owner.disconnect()
+
+    def close(self) -> None:
+        """Close for good, forgetting what was not answered."""
+        self._unanswered.clear()
+        self.drop()
+
+    def _write(self, data: bytes) -> None:
+        sock = self._sock
+        assert sock is not None
+        try:
+            sock.sendall(data)
+        except OSError as exc:
+            self.drop()
+            raise LinkError(f"cannot send to Redis: {exc}") from exc
+
+    def _hand_out(self, reply: Any) -> None:
+        if not self._unanswered:
+            if self._on_message is not None:
+                self._on_message(reply)
+                return
+            self.drop()
+            raise LinkError("Redis sent a reply that nobody asked for")
+        command, on_reply = self._unanswered[0]
+        if type(reply) is ReplyError and is_passing(reply):
+            # The entry stays first in line if it was posted: it is sent again after the reconnect.
+            self.drop()
+            raise LinkError(str(reply))
+        self._unanswered.popleft()
+        if on_reply is not None:
+            on_reply(reply)
+        elif type(reply) is ReplyError:
+            logger.error("Redis refused a command: %s", reply, extra={"action": "refused"})
+
+
+def is_passing(error: ReplyError) -> bool:
+    """Whether the server will accept the same command later."""
+    return str(error).encode().startswith(PASSING_ERRORS)
+

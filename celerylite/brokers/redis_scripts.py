@@ -1,0 +1,244 @@
+"""Names of the task plane's keys on Redis, and the scripts that move messages between them.
+
+Queues are kombu's lists (producers push left, consumers take right). What a consumer holds stands in a hash of its own,
+field `<sequence>\\0<list>`, so that a message is at every moment in exactly one place. Each script says its keys, arguments
+and return value. The clock is the server's.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+#: Between a queue's name and a priority step.
+SEPARATOR = "\x06\x16"
+PRIORITY_STEPS = (0, 3, 6, 9)
+
+#: Sorted set: consumer id, scored by when its lease ends.
+LEASES = "celerylite.leases"
+#: Sorted set: `<list>\0<message>`, scored by when it is due.
+DELAYED = "celerylite.delayed"
+#: List, newest left: messages that were set aside, as JSON.
+DEAD = "celerylite.dead"
+#: Hash per consumer: what it holds.
+HELD = "celerylite.held."
+#: List per consumer with the one message that a blocking take moved there.
+INBOX = "celerylite.inbox."
+#: Set per consumer: the fields that somebody else took from it; a consumer that comes back from the dead looks here.
+MOVED = "celerylite.moved."
+MOVED_TTL = 86400
+
+
+class Script:
+    """A Lua script and its hash."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source.strip().encode()
+        self.sha = sha1(self.source).hexdigest().encode()
+
+
+#: Most bytes that one take may carry, so that a batch of 10 MB messages does not become a gigabyte.
+TAKE_BYTES = 1_000_000
+
+#: Take messages, first of all what a blocking take left in the inbox. KEYS: held, leases, inbox, list, list …
+#: ARGV: consumer id, lease seconds, most, first sequence number, most bytes, number of the inbox's list.
+#: Returns list number (from 1), message, list number, message …; sequence numbers go up by one in that order.
+TAKE = Script("""
+local t = redis.call('TIME')
+redis.call('ZADD', KEYS[2], t[1] + t[2] / 1000000 + ARGV[2], ARGV[1])
+local left, seq, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local out, held = {}, {}
+local function keep(number, raw)
+  out[#out + 1] = number
+  out[#out + 1] = raw
+  held[#held + 1] = string.format('%.0f', seq) .. '\0' .. KEYS[3 + number]
+  held[#held + 1] = raw
+  seq, left, bytes = seq + 1, left - 1, bytes - #raw
+end
+while left > 0 do
+  local raw = redis.call('RPOP', KEYS[3])
+  if not raw then break end
+  keep(tonumber(ARGV[6]), raw)
+end
+for i = 4, #KEYS do
+  while left > 0 and bytes > 0 do
+    local most = math.min(left, 10)
+    local got = redis.call('RPOP', KEYS[i], most)
+    if not got then break end
+    for _, raw in ipairs(got) do keep(i - 3, raw) end
+    if #got < most then break end
+  end
+end
+if #held > 0 then redis.call('HSET', KEYS[1], unpack(held)) end
+return out
+""")
+
+#: Every script below that ends a consumer's hold on a message begins so. KEYS[1]: held, KEYS[2]: inbox. ARGV[1]: field, or '' for
+#: the inbox, ARGV[2]: then the message (two may be there after a broken connection).
+_LET_GO = """
+local n
+if ARGV[1] == '' then n = redis.call('LREM', KEYS[2], 1, ARGV[2]) else n = redis.call('HDEL', KEYS[1], ARGV[1]) end
+"""
+
+#: How a message is named in the set of moved ones.
+_NAME = "local name = ARGV[1] ~= '' and ARGV[1] or redis.sha1hex(ARGV[2])\n"
+
+#: Note for a consumer that comes back from the dead that somebody else let go. KEYS[3]: moved, '' where it asks itself.
+_NOTE = f"""
+if KEYS[3] ~= '' then
+  {_NAME}
+  redis.call('SADD', KEYS[3], name)
+  redis.call('EXPIRE', KEYS[3], {MOVED_TTL})
+end
+"""
+
+#: Acknowledge, sure of the answer. KEYS: held, inbox, moved. ARGV: field, message. Returns 1 where the message was ours.
+#: A repeated call finds the message gone, but not moved: then it was our own first call that did it.
+CLAIM = Script(_LET_GO + """
+if n == 1 then return 1 end
+""" + _NAME + """
+return 1 - redis.call('SISMEMBER', KEYS[3], name)
+""")
+
+#: Mark a held message as running, so that whoever spares this consumer leaves it. KEYS: held. ARGV: old field, new field.
+#: Returns 1 where it was still held.
+MARK = Script("""
+local raw = redis.call('HGET', KEYS[1], ARGV[1])
+if not raw then return redis.call('HEXISTS', KEYS[1], ARGV[2]) end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[2], raw)
+return 1
+""")
+
+#: Finish a task. KEYS: held, inbox. ARGV: field, message, 1 if it is acknowledged already (then both are not looked at), and commands,
+#: each as its number of words and the words; STORE is the result store's own. Returns 1, or 0 where the message was held no more:
+#: then nothing was done.
+SETTLE = Script("""
+if ARGV[3] ~= '1' then""" + _LET_GO + """if n == 0 then return 0 end
+end
+local i = 4
+while i <= #ARGV do
+  local n = tonumber(ARGV[i])
+  if ARGV[i + 1] == 'STORE' then
+    local key, ttl, record = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+    local old = redis.call('GET', key)
+    if not (old and string.find(old, '"status": "SUCCESS"', 1, true) == 2) then
+      if ttl ~= '' then redis.call('SETEX', key, ttl, record) else redis.call('SET', key, record) end
+      redis.call('PUBLISH', key, record)
+    end
+  else
+    redis.call(unpack(ARGV, i + 1, i + n))
+  end
+  i = i + n + 1
+end
+return 1
+""")
+
+#: Send a message that is due later. KEYS: leases, delayed, list. ARGV: due, message. Returns 1 where it waits in the delayed set,
+#: 0 where no worker of ours lives that could promote it: then it stands in the queue, as Celery's workers want it.
+SEND_LATER = Script("""
+local t = redis.call('TIME')
+if redis.call('ZCOUNT', KEYS[1], t[1] + t[2] / 1000000, '+inf') > 0 then
+  redis.call('ZADD', KEYS[2], ARGV[1], KEYS[3] .. '\\0' .. ARGV[2])
+  return 1
+end
+redis.call('LPUSH', KEYS[3], ARGV[2])
+return 0
+""")
+
+#: Give back messages that were not started, the oldest to the very front. KEYS: held, moved. ARGV: field not to touch ('' none),
+#: lowest and highest number to give back, 1 if the consumer itself asks. Returns how many were moved.
+RELEASE = Script("""
+local all = redis.call('HGETALL', KEYS[1])
+local from, upto, found = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+for i = 1, #all, 2 do
+  local cut = string.find(all[i], '\0', 1, true)
+  local seq = cut and tonumber(string.sub(all[i], 1, cut - 1))
+  if seq and all[i] ~= ARGV[1] and seq >= from and seq <= upto then
+    found[#found + 1] = {seq, all[i], string.sub(all[i], cut + 1), all[i + 1]}
+  end
+end
+table.sort(found, function(a, b) return a[1] > b[1] end)
+for _, entry in ipairs(found) do
+  redis.call('HDEL', KEYS[1], entry[2])
+  redis.call('RPUSH', entry[3], entry[4])
+  if ARGV[4] ~= '1' then redis.call('SADD', KEYS[2], entry[2]) end
+end
+if #found > 0 and ARGV[4] ~= '1' then redis.call('EXPIRE', KEYS[2], """ + str(MOVED_TTL) + """) end
+return #found
+""")
+
+#: Move one message to the front of its list, as `new`, if it is still held. KEYS: held, inbox, moved, list.
+#: ARGV: field, message, new. Returns 1 if it was.
+RETURN = Script(_LET_GO + "if n == 0 then return 0 end" + _NOTE + """
+redis.call('RPUSH', KEYS[4], ARGV[3])
+return 1
+""")
+
+#: Set one message aside, if it is still held. KEYS: held, inbox, moved, dead. ARGV: field, message, record, most records.
+#: Returns 1 if it was.
+BURY = Script(_LET_GO + "if n == 0 then return 0 end" + _NOTE + """
+redis.call('LPUSH', KEYS[4], ARGV[3])
+redis.call('LTRIM', KEYS[4], 0, ARGV[4] - 1)
+return 1
+""")
+
+#: Let a held message wait. KEYS: held, inbox, '', delayed. ARGV: field, message, `<list>\\0<message>`, seconds from now.
+#: Returns 1 if it was held.
+DEFER = Script(_LET_GO + "if n == 0 then return 0 end" + """
+local t = redis.call('TIME')
+redis.call('ZADD', KEYS[4], t[1] + t[2] / 1000000 + ARGV[4], ARGV[3])
+return 1
+""")
+
+#: Move due messages to the front of their lists, the earliest first in line. KEYS: delayed. ARGV: most.
+#: Returns how many were moved, and the seconds until the next is due ('' without any).
+PROMOTE = Script("""
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1000000
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+for i = #due, 1, -1 do
+  local cut = string.find(due[i], '\\0', 1, true)
+  redis.call('RPUSH', string.sub(due[i], 1, cut - 1), string.sub(due[i], cut + 1))
+  redis.call('ZREM', KEYS[1], due[i])
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+if #first == 0 then return {#due, ''} end
+return {#due, string.format('%.6f', first[2] - now)}
+""")
+
+#: Extend leases. KEYS: leases. ARGV: seconds, consumer id, consumer id … Returns nothing.
+RENEW = Script("""
+local t = redis.call('TIME')
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], t[1] + t[2] / 1000000 + ARGV[1], ARGV[i]) end
+""")
+
+#: Consumers whose lease has run out. KEYS: leases. Returns their ids, and the seconds until the next lease ends ('' without any).
+EXPIRED = Script("""
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1000000
+local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
+local first = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.6f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+if #first == 0 then return {gone, ''} end
+return {gone, string.format('%.6f', first[2] - now)}
+""")
+
+#: Forget a consumer that holds nothing. KEYS: leases, held, inbox. ARGV: consumer id, seconds since its lease ended at the least
+#: ('' if the consumer itself asks). Returns 1 if it was forgotten.
+FORGET = Script("""
+if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then return 0 end
+if ARGV[2] ~= '' then
+  local t = redis.call('TIME')
+  local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+  if lease and lease + ARGV[2] > t[1] + t[2] / 1000000 then return 0 end
+end
+return redis.call('ZREM', KEYS[1], ARGV[1])
+""")
+
+#: Put a message that was set aside back at the end of its queue. KEYS: dead, list. ARGV: record, message. Returns 1 if it was there.
+REVIVE = Script("""
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+return 1
+""")
+
+ALL = (TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE)

@@ -1,0 +1,33 @@
+"""The contract of an executor: it is given one function to run, and knows nothing of the worker."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+
+class Executor(ABC):
+    """Runs functions in `slots` places."""
+
+    #: How many functions run side by side.
+    slots: int = 1
+
+    @abstractmethod
+    def submit(self, run: Callable[[int], None]) -> None:
+        """Run `run(slot)`, now or in a slot of its own; there must be a free one."""
+
+    @abstractmethod
+    def free(self) -> int:
+        """How many slots are free."""
+
+    @abstractmethod
+    def wait_free(self, timeout: float) -> int:
+        """Wait until a slot is free; returns how many are."""
+
+    @abstractmethod
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing runs; False when the time was up."""
+
+
+class BasePool:
+    """Celery's name for what third parties look for; celerylite's executors are `Executor`s."""

@@ -1,0 +1,111 @@
+"""Tasks in threads, with time limits: a soft limit is an exception raised in the thread, a thread past its hard limit is left alone.
+
+Python cannot stop a thread. One that ran into its hard limit gets an exception too, and in case it never looks (C code) its slot
+is taken over by a new thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from celerylite.concurrency.base import Executor
+
+
+class ThreadExecutor(Executor):
+    """Runs functions in up to `slots` threads, started when they are first needed."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._free = slots
+        self._changed = threading.Condition()
+        self._idle: list[_Worker] = []
+        self._numbers = list(range(slots - 1, -1, -1))
+        self._running: dict[int, _Worker] = {}
+
+    def submit(self, run: Callable[[int], None]) -> None:
+        """Run it in a free slot."""
+        with self._changed:
+            self._free -= 1
+            slot = self._numbers.pop()
+            worker = self._idle.pop() if self._idle else _Worker(self)
+            self._running[slot] = worker
+        worker.jobs.put((run, slot))
+
+    def done(self, worker: _Worker, slot: int) -> bool:
+        """A thread's function has returned; False tells the thread that it was given up meanwhile, and is to end."""
+        with self._changed:
+            if self._running.get(slot) is not worker:
+                return False
+            del self._running[slot]
+            self._idle.append(worker)
+            self._release(slot)
+            return True
+
+    def abandon(self, slot: int) -> None:
+        """Give up the thread in this slot; the slot is free at once."""
+        with self._changed:
+            if self._running.pop(slot, None) is not None:
+                self._release(slot)
+
+    def _release(self, slot: int) -> None:
+        self._numbers.append(slot)
+        self._free += 1
+        self._changed.notify_all()
+
+    def interrupt(self, slot: int, exception: type[BaseException]) -> None:
+        """Raise an exception in the thread of this slot, at its next Python instruction, if it is in a guarded call."""
+        with self._changed:
+            worker = self._running.get(slot)
+            if worker is not None and worker.guarded and worker.ident is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(exception))
+
+    def guard(self, run: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Call a function that `interrupt` may interrupt."""
+        worker = threading.current_thread()
+        assert isinstance(worker, _Worker)
+        worker.guarded = True
+        try:
+            return run(*args, **kwargs)
+        finally:
+            with self._changed:
+                worker.guarded = False
+                # An exception that was sent and has not arrived yet would hit whatever comes next.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident or 0), None)
+
+    def free(self) -> int:
+        """How many slots are free."""
+        return self._free
+
+    def wait_free(self, timeout: float) -> int:
+        """Wait until a slot is free; returns how many are."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0, timeout)
+            return self._free
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing runs; False when the time was up."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._free == self.slots, timeout)
+
+
+class _Worker(threading.Thread):
+    """One thread of the executor."""
+
+    def __init__(self, executor: ThreadExecutor) -> None:
+        super().__init__(daemon=True, name="ThreadPoolExecutor")
+        self.executor = executor
+        self.guarded = False
+        self.jobs: SimpleQueue[tuple[Callable[[int], None], int]] = SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        """Take functions until given up."""
+        while True:
+            run, slot = self.jobs.get()
+            run(slot)
+            if not self.executor.done(self, slot):
+                return

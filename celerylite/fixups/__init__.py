@@ -1,0 +1,1 @@
+"""What is done to an app for the framework it runs in."""

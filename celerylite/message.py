@@ -1,0 +1,151 @@
+"""A call on its way: the `Message` value, and how bodies are written and read.
+
+The layout is Celery's message protocol 2. How a message is wrapped for one kind of broker stands in `brokers/`.
+"""
+
+from __future__ import annotations
+
+import json
+from json.encoder import JSONEncoder, encode_basestring_ascii
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from kombu import Queue
+
+JSON_TYPE = "application/json"
+
+
+class Message:
+    """What travels from the caller to the task process. A plain class: `dataclasses` would cost 7 ms of import time."""
+
+    __slots__ = (
+        "body", "content_encoding", "content_type", "due", "exchange", "headers", "properties", "queue", "routing_key",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        headers: dict[str, Any],
+        body: bytes,
+        content_type: str,
+        content_encoding: str,
+        properties: dict[str, Any],
+        exchange: str = "",
+        routing_key: str = "",
+        due: float | None = None,
+        queue: Queue | None = None,
+    ) -> None:
+        #: Protocol 2 headers, exactly as they stand on the wire.
+        self.headers = headers
+        #: The serialized `(args, kwargs, embed)`.
+        self.body = body
+        self.content_type = content_type
+        self.content_encoding = content_encoding
+        #: `correlation_id`, `reply_to`, `delivery_mode`, `priority`, `expiration`, `delivery_info` …
+        self.properties = properties
+        #: Where it goes; the empty exchange takes it straight to the queue named by `routing_key`.
+        self.exchange = exchange
+        self.routing_key = routing_key
+        #: Seconds since the epoch before which the task must not start; None is at once.
+        self.due = due
+        #: The queue to declare before the first message goes there.
+        self.queue = queue
+
+
+def dumps(obj: Any, serializer: str | None = "json", compression: str | None = None) -> tuple[str, str, bytes, dict[str, str]]:
+    """Serialize a body.
+
+    Returns content type, content encoding, the bytes, and the headers to add (`compression`, where it is used).
+    Raises kombu's `EncodeError` for what the serializer cannot write, `SerializerNotInstalled` for an unknown one.
+    """
+    if serializer == "json" or serializer is None:
+        content_type, encoding, body = JSON_TYPE, "utf-8", _json_body(obj)
+    else:
+        from kombu.serialization import dumps as kombu_dumps  # lazy: most callers never leave JSON
+
+        content_type, encoding, payload = kombu_dumps(obj, serializer=serializer)
+        body = payload.encode("utf-8") if isinstance(payload, str) else payload
+    if compression is None:
+        return content_type, encoding, body, {}
+    from kombu.compression import compress  # lazy, as above
+
+    body, compression_type = compress(body, compression)
+    return content_type, encoding, body, {"compression": compression_type}
+
+
+def loads(
+    body: bytes | str,
+    content_type: str,
+    content_encoding: str,
+    accept: Collection[str] | None = None,
+    compression: str | None = None,
+) -> Any:
+    """Read a body back.
+
+    `accept` is a collection of content types, None accepts JSON only. Raises kombu's `ContentDisallowed` for a type
+    that is not accepted and `DecodeError` for a body that cannot be read.
+    """
+    from kombu.serialization import loads as kombu_loads  # lazy: a client that only sends never reads
+
+    if compression:
+        from kombu.compression import decompress
+
+        body = decompress(body, compression)
+    if content_type == JSON_TYPE and (accept is None or JSON_TYPE in accept):
+        from kombu.exceptions import DecodeError
+
+        try:
+            return json_loads(body)
+        except (ValueError, RecursionError) as exc:
+            raise DecodeError(str(exc)) from exc
+    return kombu_loads(body, content_type, content_encoding, accept={JSON_TYPE} if accept is None else accept)
+
+
+def _json_body(obj: Any) -> bytes:
+    try:
+        return json_dumps(obj).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as exc:
+        from kombu.exceptions import EncodeError
+
+        raise EncodeError(exc) from exc
+
+
+def _kombu_default(obj: Any) -> Any:
+    """What kombu writes for objects that JSON lacks (datetime, UUID, Decimal … with type markers)."""
+    from kombu.utils.json import JSONEncoder as KombuEncoder  # lazy: only for such objects
+
+    return KombuEncoder().default(obj)
+
+
+def _make_encoder() -> Callable[[Any], str]:
+    """kombu's JSON, from one C encoder that is built once; the standard `dumps` builds two objects at each call.
+
+    Measured here: 2.0 µs for a small body against 3.6 µs, the same bytes.
+    """
+    from json import encoder as json_encoder
+
+    make = getattr(json_encoder, "c_make_encoder", None)
+    if make is None:  # an interpreter without the C accelerator
+        return JSONEncoder(default=_kombu_default).encode
+    encode = make(None, _kombu_default, encode_basestring_ascii, None, ": ", ", ", False, False, True)
+
+    def json_dumps(obj: Any) -> str:
+        return "".join(encode(obj, 0))
+
+    return json_dumps
+
+
+#: `obj` as JSON text: the bytes that `kombu.utils.json.dumps` gives.
+json_dumps: Callable[[Any], str] = _make_encoder()
+
+
+def json_loads(text: str | bytes) -> Any:
+    """JSON text back to objects, kombu's type markers included."""
+    if isinstance(text, bytes | bytearray | memoryview):
+        text = bytes(text).decode("utf-8")
+    if "__type__" not in text:  # the hook would be called for every dict
+        return json.loads(text)
+    from kombu.utils.json import loads as kombu_loads
+
+    return kombu_loads(text)

@@ -1,0 +1,76 @@
+"""What a worker prints when it starts: its settings, queues and tasks, with passwords masked."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from datetime import datetime
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import celerylite
+
+if TYPE_CHECKING:
+    from celerylite.worker import WorkController
+
+#: Stands to the left of the text.
+ART = (
+    r"",
+    r"        ____",
+    r"       /   /",
+    r"      /   /",
+    r"     /   /__",
+    r"    /__    /",
+    r"      /   /",
+    r"     /  /",
+    r"    / /",
+    r"   //",
+)
+WIDTH = 16
+MARGIN = " " * WIDTH
+
+
+def banner(worker: WorkController) -> str:
+    """The text that is printed before the worker connects."""
+    app = worker.app
+    text = [
+        "",
+        f"{worker.hostname} v{celerylite.VERSION_BANNER}",
+        "",
+        f"{platform.platform()} {datetime.now():%Y-%m-%d %H:%M:%S}",
+        "",
+        "[config]",
+        _entry("app", f"{app.main or '__main__'}:{id(app):#x}"),
+        _entry("transport", app.connection_for_read().as_uri()),
+        _entry("results", app.backend.as_uri()),
+        _entry("concurrency", _concurrency(worker)),
+        _entry(
+            "task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"
+        ),
+        "",
+        "[queues]",
+        *(line.strip() for line in app.amqp.queues.format(indent=0, indent_first=False).splitlines()),
+    ]
+    lines = (f"{art:<{WIDTH}}{line}".rstrip() for art, line in zip_longest(ART, text, fillvalue=""))
+    return "\n".join(lines) + "\n"
+
+
+def extra_info(worker: WorkController) -> str:
+    """The tasks, for log level INFO and lower (`celery.…` ones for DEBUG only); empty otherwise."""
+    level = worker.loglevel
+    if not isinstance(level, int) or level > logging.INFO:
+        return ""
+    names = sorted(
+        name for name in worker.app.tasks if level <= logging.DEBUG or not name.startswith("celery.")
+    )
+    return "\n".join(["[tasks]", *(f"  . {name}" for name in names)]) + "\n"
+
+
+def _entry(name: str, value: Any) -> str:
+    return f".> {name + ':':<12} {value}"
+
+
+def _concurrency(worker: WorkController) -> str:
+    bounds = getattr(worker, "autoscale", None)
+    slots = f"{{min={bounds[1]}, max={bounds[0]}}}" if bounds else worker.concurrency
+    return f"{slots} ({worker.pool_cls})"

@@ -1,0 +1,175 @@
+"""The board: shared memory on which each task process notes what it is doing, so that others know when it cannot say.
+
+One slot a task process, written by it alone. The parent reads limits and what a dead child was running; the control process
+reads who is alive, who waits and who hoards. Nothing is locked: a slot's `busy` is written last when a task starts and first when
+it ends, and whoever means to kill stops the process before it looks again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+
+#: Bytes kept of a message; pages are only used when they are written.
+RAW_SIZE = 256 * 1024
+TEXT_SIZE = 512
+_FIELDS = struct.Struct("<qqddddqqqqqq")
+_SLOT = 4096 + RAW_SIZE
+_HEADER = 4096
+_CLOCKS = struct.Struct("<dd")
+#: Offsets of single fields, for writes that change only one.
+_BUSY, _BLOCKED, _LAST, _DONE = 8, 48, 56, 64
+_NUMBER = struct.Struct("<q")
+
+
+@dataclass(slots=True)
+class Running:
+    """What one slot says."""
+
+    pid: int
+    busy: bool
+    #: `uptime` at which the task started, and its limits in seconds (0 is none).
+    since: float
+    soft_limit: float
+    hard_limit: float
+    #: Number of the connection that waits for messages, 0 when it does not.
+    blocked: int
+    #: Sequence number of the newest message that the process holds.
+    last: int
+    #: Tasks finished by this process.
+    done: int
+    #: Whether the message was acknowledged before the task started.
+    acked: bool
+    consumer_id: str
+    tag: bytes
+    #: The message, or its beginning where it is larger than `RAW_SIZE`.
+    raw: bytes
+    raw_size: int
+
+    @property
+    def holds_more(self) -> bool:
+        """Whether the process has taken messages that wait behind the running one."""
+        return bool(self.tag) and self.last > int(self.tag.split(b"\0", 1)[0].rstrip(b"r"))
+
+    @property
+    def whole(self) -> bool:
+        """Whether `raw` is all of the message."""
+        return self.raw_size == len(self.raw)
+
+
+class Board:
+    """Made before the first fork; `slots` is the most task processes that there will be."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._map = mmap.mmap(-1, _HEADER + slots * _SLOT)
+
+    # -- the keeper's clocks
+
+    def renewed(self) -> float:
+        """When (`uptime`) the leases were last renewed."""
+        return _CLOCKS.unpack_from(self._map, 0)[0]
+
+    def set_renewed(self, when: float) -> None:
+        """Note a renewal."""
+        struct.pack_into("<d", self._map, 0, when)
+
+    def alive(self) -> float:
+        """When (`uptime`) the control process last went round its loop."""
+        return _CLOCKS.unpack_from(self._map, 0)[1]
+
+    def set_alive(self, when: float) -> None:
+        """Note a round of the control process."""
+        struct.pack_into("<d", self._map, 8, when)
+
+    # -- slots
+
+    def clear(self, slot: int, pid: int = 0) -> None:
+        """A process begins in this slot."""
+        _FIELDS.pack_into(self._map, self._at(slot), pid, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        self.set_consumer(slot, "")
+
+    def set_consumer(self, slot: int, consumer_id: str) -> None:
+        """Note under which id the process holds messages."""
+        data = consumer_id.encode("utf-8", "surrogateescape")[:TEXT_SIZE]
+        at = self._at(slot) + 256
+        self._map[at : at + 2 + len(data)] = struct.pack("<H", len(data)) + data
+
+    def start(
+        self, slot: int, tag: bytes, raw: bytes, since: float, soft_limit: float, hard_limit: float, acked: bool
+    ) -> None:
+        """A task starts."""
+        at = self._at(slot)
+        kept = raw if len(raw) <= RAW_SIZE else raw[:RAW_SIZE]
+        start = at + 4096
+        self._map[start : start + len(kept)] = kept
+        tag_at = at + 1024
+        self._map[tag_at : tag_at + len(tag)] = tag
+        struct.pack_into("<ddd", self._map, at + 16, since, soft_limit, hard_limit)
+        struct.pack_into("<qqq", self._map, at + 72, acked, len(tag), len(raw))
+        _NUMBER.pack_into(self._map, at + _BUSY, 1)
+
+    def set_tag(self, slot: int, tag: bytes) -> None:
+        """The running message is held under another tag by now."""
+        at = self._at(slot)
+        self._map[at + 1024 : at + 1024 + len(tag)] = tag
+        _NUMBER.pack_into(self._map, at + 80, len(tag))
+
+    def finish(self, slot: int, done: int) -> None:
+        """The task has ended, and all that it leaves is on its way."""
+        at = self._at(slot)
+        _NUMBER.pack_into(self._map, at + _BUSY, 0)
+        _NUMBER.pack_into(self._map, at + _DONE, done)
+
+    def set_blocked(self, slot: int, connection: int) -> None:
+        """The process waits for messages on this connection (0: no more)."""
+        _NUMBER.pack_into(self._map, self._at(slot) + _BLOCKED, connection)
+
+    def set_last(self, slot: int, sequence: int) -> None:
+        """The newest message that the process holds."""
+        _NUMBER.pack_into(self._map, self._at(slot) + _LAST, sequence)
+
+    def busy(self, slot: int) -> bool:
+        """Whether a task runs."""
+        return bool(_NUMBER.unpack_from(self._map, self._at(slot) + _BUSY)[0])
+
+    def read(self, slot: int) -> Running:
+        """All that the slot says."""
+        at = self._at(slot)
+        pid, busy, since, soft, hard, _, blocked, last, done, acked, tag_size, raw_size = _FIELDS.unpack_from(self._map, at)
+        consumer = self.read_consumer(slot)
+        raw = self._map[at + 4096 : at + 4096 + min(raw_size, RAW_SIZE)]
+        tag = self._map[at + 1024 : at + 1024 + tag_size]
+        return Running(
+            pid, bool(busy), since, soft, hard, blocked, last, done, bool(acked), consumer, tag, raw, raw_size
+        )
+
+    def set_dead(self, slot: int) -> None:
+        """The process of this slot has ended; what it was running stays to be read."""
+        at = self._at(slot)
+        struct.pack_into("<q", self._map, at, -abs(_NUMBER.unpack_from(self._map, at)[0]))
+
+    def pids(self) -> list[int]:
+        """The task processes that live, as far as the parent knows."""
+        found = (_NUMBER.unpack_from(self._map, self._at(slot))[0] for slot in range(self.slots))
+        return [pid for pid in found if pid > 0]
+
+    def consumers(self) -> list[str]:
+        """The ids under which living task processes hold messages."""
+        slots = (slot for slot in range(self.slots) if _NUMBER.unpack_from(self._map, self._at(slot))[0] > 0)
+        return [consumer for slot in slots if (consumer := self.read_consumer(slot))]
+
+    def read_consumer(self, slot: int) -> str:
+        """The id under which the process of this slot holds messages; '' where there is none."""
+        at = self._at(slot) + 256
+        (size,) = struct.unpack_from("<H", self._map, at)
+        return self._map[at + 2 : at + 2 + size].decode("utf-8", "surrogateescape")
+
+    def blocked(self) -> list[int]:
+        """The connections on which task processes wait."""
+        found = (_NUMBER.unpack_from(self._map, self._at(slot) + _BLOCKED)[0] for slot in range(self.slots))
+        return [number for number in found if number]
+
+    def _at(self, slot: int) -> int:
+        return _HEADER + slot * _SLOT

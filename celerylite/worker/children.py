@@ -1,0 +1,165 @@
+"""The parent's children: forking them, telling how they are, and the line on which parent and control process talk."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from celerylite.utils.clock import uptime
+
+#: Signals that a child starts with as the system has them.
+_RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+
+CONTROL = "Control"
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that the parent has forked."""
+
+    number: int
+    name: str
+    pid: int
+    #: Our end of the line to it; the child sees end-of-file on its own when we die.
+    line: Line
+    #: Its slots on the board; none for the control process.
+    slots: range = range(0)
+    born: float = field(default_factory=uptime)
+    ready: bool = False
+    #: The start (`uptime`) of the task that was told of its soft limit.
+    warned: float = 0.0
+    #: The hard limit for which it was killed.
+    timeout: float | None = None
+    #: Whether we ended it ourselves.
+    wanted: bool = False
+
+
+class Line:
+    """Small JSON messages over a socket pair; never blocks the parent."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._in = b""
+
+    def fileno(self) -> int:
+        """The file number, for `select`."""
+        return self.sock.fileno()
+
+    def send(self, **message: Any) -> bool:
+        """Send a message; False where the other side is gone."""
+        try:
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """What has come in; None at the end of the line."""
+        try:
+            data = self.sock.recv(65536)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._in = (self._in + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Hang up."""
+        self.sock.close()
+
+
+def fork(
+    number: int, name: str, slots: range, run: Callable[[Line], int], others: Iterable[Child], close: Iterable[int] = ()
+) -> Child:
+    """Start a child that calls `run` and exits with what it returns.
+
+    `others` are the children so far: the new one must not hold their lines open, or they would not notice our death.
+    """
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        ours.setblocking(False)
+        return Child(number, name, pid, Line(ours), slots)
+    status = 1
+    try:
+        ours.close()
+        for other in others:
+            other.line.close()
+        for fd in close:
+            os.close(fd)
+        _begin(name)
+        status = run(Line(theirs))
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else 1
+    except BaseException:  # a border: the child ends here, and must say why
+        traceback.print_exc()
+    finally:
+        _end(status)
+    raise AssertionError("not reached")
+
+
+def _begin(name: str) -> None:
+    """A child's first steps: signals as the system has them, randomness of its own, and a name for the logs."""
+    signal.set_wakeup_fd(-1)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+    random.seed()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        current = process.current_process()
+        current.name = name
+        if name.startswith("ForkPoolWorker-"):
+            current.index = int(name.rsplit("-", 1)[1]) - 1
+
+
+def _end(status: int) -> None:
+    """Leave without the parent's `atexit` hooks, but with all that was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads it any more
+    os._exit(status)
+
+
+def freeze() -> None:
+    """Before the first fork: what is there now stays as it is, so that collections do not copy the parent's pages."""
+    gc.collect()
+    gc.freeze()
+
+
+def wait_readable(fds: Iterable[Any], timeout: float) -> list[Any]:
+    """Those of `fds` that can be read within `timeout` seconds."""
+    poll = select.poll()
+    by_number = {}
+    for fd in fds:
+        number = fd if isinstance(fd, int) else fd.fileno()
+        by_number[number] = fd
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(timeout * 1000)]
+
+
+def describe(status: int) -> str:
+    """The end of a process in Celery's words."""
+    if status >= 0:
+        return f"exitcode {status}"
+    try:
+        return f"signal {-status} ({signal.Signals(-status).name})"
+    except ValueError:
+        return f"signal {-status}"

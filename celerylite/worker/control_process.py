@@ -1,0 +1,84 @@
+"""The control process: the one process of a worker that talks to the broker about the worker itself.
+
+It keeps house (leases, due tasks, losses); remote control and events have their place here too. It ends after all task processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celerylite import brokers
+from celerylite.worker.housekeeping import Housekeeping
+from celerylite.worker.loss import Loss
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.worker.board import Board
+    from celerylite.worker.children import Line
+    from celerylite.worker.options import WorkerOptions
+
+logger = logging.getLogger("celery.worker")
+
+
+class ControlProcess:
+    """Runs in a child of the worker's parent."""
+
+    def __init__(self, app: Celery, options: WorkerOptions, board: Board, line: Line) -> None:
+        self.board = board
+        self.line = line
+        broker = brokers.connect(app, app.connection_for_read(), worker=options.hostname)
+        self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
+
+    def run(self) -> int:
+        """Work until the parent says stop, or is gone and the task processes are too."""
+        # The parent decides when we end: a signal to the whole group must not take us before the tasks.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        thread = threading.Thread(target=self.housekeeping.run, name="housekeeping", daemon=True)
+        thread.start()
+        self.line.send(ready=True)
+        while True:
+            messages = self.line.receive()
+            if messages is None:
+                self._outlive_tasks()
+                break
+            if any(self._handle(message) for message in messages):
+                break
+        self.housekeeping.stop()
+        thread.join(10)
+        return 0
+
+    def _handle(self, message: dict[str, Any]) -> bool:
+        """One word of the parent; True to stop."""
+        if "loss" in message:
+            fields = message["loss"]
+            first, count = fields.pop("slots")
+            slots = range(first, first + count)
+            consumer_id = self.board.read_consumer(first)
+            running = [entry for entry in map(self.board.read, slots) if entry.busy]
+            self.housekeeping.report(Loss(consumer_id=consumer_id, running=running, **fields))
+        return "stop" in message
+
+    def _settled(self, loss: Loss) -> None:
+        self.line.send(settled=loss.number)
+
+    def _outlive_tasks(self) -> None:
+        """The parent has died: task processes finish what they run, and need their leases until then."""
+        logger.error("The worker's main process is gone; ending when the running tasks have ended")
+        while any(_lives(pid) for pid in self.board.pids()):
+            time.sleep(0.2)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,364 @@
+"""`WorkController`: a worker as its user sees it. It reads the settings, sends the signals, and runs the processes."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from celerylite import brokers, concurrency, signals
+from celerylite.concurrency.solo import SoloExecutor
+from celerylite.exceptions import ImproperlyConfigured
+from celerylite.platforms import EX_FAILURE, EX_OK, isatty
+from celerylite.utils.nodenames import default_nodename
+from celerylite.worker.board import Board
+from celerylite.worker.housekeeping import Housekeeping
+from celerylite.worker.options import WorkerOptions
+from celerylite.worker.task_process import TaskProcess
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.worker.children import Line
+
+logger = logging.getLogger("celery.worker")
+apps_logger = logging.getLogger("celery.apps.worker")
+
+
+class WorkController:
+    """A worker. `start` blocks until it has ended; then `exitcode` says how. Keywords are those of Celery's worker."""
+
+    def __init__(self, app: Celery | None = None, hostname: str | None = None, **kwargs: Any) -> None:
+        from celerylite._state import get_current_app
+
+        self.app: Celery = app or get_current_app()
+        self.hostname = default_nodename(hostname)
+        self.exitcode: int | None = None
+        self.steps: list[Any] = []
+        self._parent: Any = None
+        self._task_process: TaskProcess | None = None
+        self._stop_wanted = False
+        self._restart = False
+        self.app.loader.init_worker()
+        self.on_before_init(**kwargs)
+        self.setup_defaults(**kwargs)
+        self.on_after_init(**kwargs)
+
+    # -- settings
+
+    def setup_defaults(
+        self,
+        concurrency: int | None = None,
+        loglevel: Any = "WARN",
+        logfile: str | None = None,
+        task_events: bool | None = None,
+        pool: Any = None,
+        pool_cls: Any = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        max_tasks_per_child: int | None = None,
+        prefetch_multiplier: int | None = None,
+        disable_prefetch: bool | None = None,
+        max_memory_per_child: int | None = None,
+        queues: Any = None,
+        exclude_queues: Any = None,
+        include: Any = None,
+        pidfile: str | None = None,
+        purge: bool = False,
+        quiet: bool = False,
+        redirect_stdouts: bool | None = None,
+        redirect_stdouts_level: Any = None,
+        no_color: bool | None = None,
+        ready_callback: Callable[[Any], None] | None = None,
+        statedb: str | None = None,
+        autoscale: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Put the keywords over the settings of the app."""
+        conf = self.app.conf
+        self.loglevel, self.logfile, self.pidfile = mlevel(loglevel), logfile, pidfile
+        self.autoscale, self.statedb = autoscale, statedb
+        self.purge, self.quiet, self.no_color = purge, quiet, no_color
+        self.redirect_stdouts = _first(redirect_stdouts, conf.worker_redirect_stdouts)
+        self.redirect_stdouts_level = redirect_stdouts_level or conf.worker_redirect_stdouts_level
+        self.ready_callback = ready_callback
+        self.task_events = _first(task_events, conf.worker_send_task_events)
+        self.pool = self.pool_cls = _pool_name(pool or pool_cls or conf.worker_pool)
+        self.concurrency = _concurrency(concurrency or conf.worker_concurrency)
+        self.include(include)
+        self._select_queues(queues, exclude_queues)
+        self.options = WorkerOptions(
+            hostname=self.hostname,
+            queues=list(self.app.amqp.queues.consume_from),
+            concurrency=1 if self.pool == "solo" else self.concurrency,
+            pool=self.pool,
+            prefetch=self._prefetch(prefetch_multiplier, disable_prefetch),
+            fetch_max=conf.worker_fetch_max,
+            long_task=conf.worker_long_task,
+            lease=conf.worker_lease,
+            delivery_limit=conf.worker_delivery_limit,
+            time_limit=_first(time_limit, conf.task_time_limit),
+            soft_time_limit=_first(soft_time_limit, conf.task_soft_time_limit),
+            max_tasks_per_child=_first(max_tasks_per_child, conf.worker_max_tasks_per_child),
+            max_memory_per_child=_first(max_memory_per_child, conf.worker_max_memory_per_child),
+            soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
+            loglevel=self.loglevel,
+            logfile=logfile,
+            task_events=bool(self.task_events),
+            accept=_accepted(conf.accept_content),
+        )
+        self.extra = kwargs
+
+    def _prefetch(self, multiplier: Any, disable: bool | None) -> int | None:
+        """An explicit multiplier is an upper bound for each task process; 0 is none."""
+        conf = self.app.conf
+        if _first(disable, conf.worker_disable_prefetch):
+            return 1
+        if multiplier is None:
+            multiplier = conf.worker_prefetch_multiplier if conf.value_set_for("worker_prefetch_multiplier") else None
+        return None if multiplier is None or int(multiplier) == 0 else int(multiplier)
+
+    def _select_queues(self, queues: Any, exclude: Any) -> None:
+        try:
+            self.app.amqp.queues.select(_names(queues))
+            self.app.amqp.queues.deselect(_names(exclude))
+        except KeyError as exc:
+            raise ImproperlyConfigured(
+                f"Trying to select queue subset of {queues!r}, but queue {exc} isn't defined in the `task_queues` setting. "
+                "To automatically declare unknown queues enable the `task_create_missing_queues` setting."
+            ) from exc
+
+    def include(self, modules: Any) -> None:
+        """Import the modules that the command line and the settings name."""
+        if modules:
+            names = modules.split(",") if isinstance(modules, str) else list(modules)
+            self.app.conf.include = [*(self.app.conf.include or ()), *names]
+        self.app.loader.import_default_modules()
+        self.app.finalize()
+
+    # -- the life of a worker
+
+    def start(self) -> None:
+        """Run until told to stop; `exitcode` is set afterwards."""
+        signals.worker_init.send(sender=self)
+        self.on_start()
+        if self.purge:
+            self.app.broker.purge(self.options.queues)
+        # What is wrong in the settings shows here, once, and not in every child.
+        self.app.broker.close()
+        self.app.backend  # noqa: B018
+        try:
+            if self.pool == "solo":
+                self._run_here()
+            else:
+                self._run_processes()
+        finally:
+            signals.worker_shutdown.send(sender=self)
+            self.on_stopped()
+        if self.exitcode is None:
+            self.exitcode = EX_OK
+        if self._restart:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
+        """Warm shutdown: running tasks finish, the rest goes back. Only asks, and may be called by any thread."""
+        self._stop_wanted = True
+        if exitcode is not None:
+            self.exitcode = exitcode
+        if self._parent is not None:
+            self._parent.warm()
+        if self._task_process is not None:
+            self._task_process.stop()
+
+    def terminate(self, in_sighandler: bool = False) -> None:
+        """Cold shutdown: running tasks have `worker_soft_shutdown_timeout` seconds, then they are ended."""
+        self.exitcode = EX_FAILURE
+        if self._parent is not None:
+            self._parent.cold(self.options.soft_shutdown_timeout)
+        self.stop(in_sighandler)
+
+    # -- in processes
+
+    def _run_processes(self) -> None:
+        from celerylite.worker.parent import Parent
+
+        threads = self.pool == "threads"
+        processes = 1 if threads else self.options.concurrency
+        slots_each = self.options.concurrency if threads else 1
+        self._parent = Parent(
+            self.options, processes, slots_each, self._task_child, self._control_child, self._on_ready
+        )
+        self._install_signals()
+        if self._stop_wanted:
+            self._parent.warm()
+        self._parent.run()
+
+    def _task_child(self, board: Board, slots: range, line: Line) -> int:
+        """What a task process does, from its first breath to its exit status."""
+        from celerylite.worker.task_child import run_task_child
+
+        return run_task_child(self.app, self.options, board, slots, line)
+
+    def _control_child(self, board: Board, line: Line) -> int:
+        from celerylite.worker.control_process import ControlProcess
+
+        declare_queues(self.app, self.options.queues)
+        return ControlProcess(self.app, self.options, board, line).run()
+
+    # -- in this process
+
+    def _run_here(self) -> None:
+        """Solo: the task loop in this thread, housekeeping in another."""
+        self._install_signals()
+        board = Board(1)
+        board.clear(0, os.getpid())
+        broker = brokers.connect(self.app, self.app.connection_for_read(), worker=self.hostname)
+        housekeeping = Housekeeping(self.app, self.options, broker, board)
+        thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
+        process = TaskProcess(self.app, self.options, broker, SoloExecutor(), board)
+        signals.worker_process_init.send(sender=None)
+        self._task_process = process
+        if self._stop_wanted:
+            process.stop()
+        thread.start()
+        try:
+            declare_queues(self.app, self.options.queues)
+            process.run(self._on_ready)
+        finally:
+            self._task_process = None
+            housekeeping.stop()
+            thread.join()
+            broker.close()
+            signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
+
+    # -- signals of the system
+
+    def _install_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
+        signal.signal(signal.SIGTERM, self._on_cold_signal if remapped else self._on_warm_signal)
+        signal.signal(signal.SIGINT, self._on_warm_signal)
+        signal.signal(signal.SIGQUIT, self._on_cold_signal)
+        if hasattr(signal, "SIGHUP") and not isatty(sys.stdin):
+            signal.signal(signal.SIGHUP, self._on_restart_signal)
+
+    def _on_warm_signal(self, number: int, frame: Any) -> None:
+        if self._stop_wanted:
+            self._on_cold_signal(number, frame)
+            return
+        self._announce_shutdown(number, "Warm", EX_OK)
+        self.stop(in_sighandler=True)
+
+    def _on_cold_signal(self, number: int, frame: Any) -> None:
+        again = self._parent is not None and self._parent.cold_at is not None
+        self._announce_shutdown(number, "Cold", EX_FAILURE)
+        if again:  # whoever asks a third time does not want to wait for the soft shutdown
+            self._parent.cold(0.0)
+        else:
+            self.terminate(in_sighandler=True)
+        if self._parent is None:
+            raise SystemExit(EX_FAILURE)
+
+    def _on_restart_signal(self, number: int, frame: Any) -> None:
+        self._restart = True
+        os.write(2, b"\nRestarting celerylite worker\n")
+        self.stop(in_sighandler=True)
+
+    def _announce_shutdown(self, number: int, how: str, exitcode: int) -> None:
+        name = signal.Signals(number).name
+        if os.isatty(2) or not self.quiet:
+            os.write(2, f"\nworker: {how} shutdown (MainProcess)\n".encode())
+        signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
+
+    # -- for subclasses
+
+    def _on_ready(self) -> None:
+        logger.info("%s ready.", self.hostname, extra={"action": "ready"})
+        signals.worker_ready.send(sender=self)
+        if self.ready_callback is not None:
+            self.ready_callback(self)
+        self.on_consumer_ready(self)
+
+    def on_before_init(self, **kwargs: Any) -> None:
+        """Called before the settings are read."""
+
+    def on_after_init(self, **kwargs: Any) -> None:
+        """Called when the settings were read."""
+
+    def on_start(self) -> None:
+        """Called before the first process starts."""
+
+    def on_stopped(self) -> None:
+        """Called when everything has ended."""
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        """Called when tasks are being fetched."""
+
+    def reload(self, modules: Any = None, reload: bool = False, reloader: Any = None) -> None:
+        """Import modules again, for tests that define tasks while a worker runs."""
+        for name in modules or ():
+            module = importlib.import_module(name)
+            if reload:
+                (reloader or importlib.reload)(module)
+
+    def __str__(self) -> str:
+        return self.hostname
+
+    def __repr__(self) -> str:
+        return f"<Worker: {self.hostname}>"
+
+
+def declare_queues(app: Celery, names: list[str]) -> None:
+    """Declare the consumed queues as kombu does, so that producers of any kind find their way."""
+    queues = app.amqp.queues
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+            for name in names:
+                queues[name](connection.default_channel).declare()
+    except Exception as exc:  # a border: the worker works without, and producers declare too
+        logger.warning("Could not declare the queues: %s", exc, extra={"action": "declare_failed"})
+
+
+def _pool_name(pool: Any) -> str:
+    name = pool if isinstance(pool, str) else getattr(pool, "name", str(pool))
+    concurrency.get_implementation(name)  # raises for one that is not there
+    return "prefork" if name == "processes" else name
+
+
+def _concurrency(value: Any) -> int:
+    if value in (None, 0):
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if value == "auto":
+        return _concurrency(None)
+    if int(value) < 1:
+        raise ImproperlyConfigured(f"worker_concurrency must be at least 1, not {value!r}")
+    return int(value)
+
+
+def _accepted(content: Any) -> frozenset[str]:
+    from kombu.serialization import prepare_accept_content
+
+    return frozenset(prepare_accept_content(content))
+
+
+def _names(value: Any) -> list[str] | None:
+    if not value:
+        return None
+    return value.split(",") if isinstance(value, str) else list(value)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def mlevel(level: Any) -> int:
+    """A log level as a number."""
+    from celerylite.utils.log import mlevel as as_number
+
+    return as_number(level)  # type: ignore[no-any-return]

@@ -1,0 +1,129 @@
+"""The housekeeping of a worker: leases, due messages, hoarders, and what dead task processes leave behind.
+
+It runs in the control process, or in a thread of a worker that lives in somebody else's process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from celerylite.utils.clock import uptime
+from celerylite.worker.loss import Loss, settle_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerylite.app.base import Celery
+    from celerylite.brokers import Broker
+    from celerylite.worker.board import Board
+    from celerylite.worker.options import WorkerOptions
+
+logger = logging.getLogger("celery.worker")
+
+#: Seconds between looks at the board while a task runs, and while none does.
+LOOK_BUSY, LOOK_IDLE = 0.05, 0.25
+#: Parts of a lease between renewals.
+RENEWALS = 3
+
+
+class Housekeeping:
+    """One loop; `report` and `stop` may be called by other threads."""
+
+    def __init__(
+        self,
+        app: Celery,
+        options: WorkerOptions,
+        broker: Broker,
+        board: Board,
+        on_settled: Callable[[Loss], None] = lambda loss: None,
+    ) -> None:
+        self.app = app
+        self.options = options
+        self.broker = broker
+        self.board = board
+        self.on_settled = on_settled
+        self.keeper = broker.keeper(options.queues, lease=options.lease)
+        self._losses: deque[Loss] = deque()
+        self._stopping = threading.Event()
+        self._renew_at = self._reclaim_at = self._promote_at = 0.0
+        self._broken = False
+        self._spared: dict[int, float] = {}
+
+    def run(self) -> None:
+        """Keep house until `stop`; a broken connection is mended, whatever else is wrong is logged."""
+        while not self._stopping.is_set():
+            try:
+                self._round()
+            except (*self.broker.connection_errors,) as exc:
+                self._mend(exc)
+            except Exception:  # a border: housekeeping must go on
+                logger.exception("Housekeeping failed; going on", extra={"action": "housekeeping_failed"})
+                self._mend(None)
+        self._settle_losses()
+        self.keeper.close()
+
+    def stop(self) -> None:
+        """End `run` after the losses that were reported are settled."""
+        self._stopping.set()
+        self.keeper.wake()
+
+    def report(self, loss: Loss) -> None:
+        """A task process is gone: settle what it left."""
+        self._losses.append(loss)
+        self.keeper.wake()
+
+    def _round(self) -> None:
+        now = uptime()
+        self.board.set_alive(now)
+        if now >= self._renew_at:
+            self.keeper.renew(self.board.consumers())
+            self.board.set_renewed(now)  # the moment before the renewal, to be on the safe side
+            self._renew_at = now + self.options.lease / RENEWALS
+        self._settle_losses()
+        if now >= self._reclaim_at:
+            self._reclaim_at = uptime() + self.keeper.reclaim(self.options.delivery_limit)
+        if now >= self._promote_at:
+            left = self.keeper.promote()
+            self._promote_at = float("inf") if left is None else uptime() + left
+        busy = self._spare_hoarders(now)
+        self._sleep(LOOK_BUSY if busy else LOOK_IDLE)
+        if self._broken:
+            self._broken = False
+            logger.warning("Housekeeping is connected to the broker again", extra={"action": "reconnected"})
+
+    def _sleep(self, most: float) -> None:
+        until = min(self._renew_at, self._reclaim_at, self._promote_at)
+        pause = max(0.0, min(most, until - uptime()))
+        if self.keeper.wait(pause, self.board.blocked):
+            self._promote_at = 0.0
+
+    def _spare_hoarders(self, now: float) -> bool:
+        """Give back what waits behind a long task; returns whether anything runs."""
+        busy = False
+        for slot in range(self.board.slots):
+            if not self.board.busy(slot):
+                continue
+            busy = True
+            running = self.board.read(slot)
+            long = now - running.since >= self.options.long_task
+            if long and running.consumer_id and running.holds_more and self._spared.get(slot) != running.since:
+                self.keeper.spare(running.consumer_id, running.tag, running.last)
+                self._spared[slot] = running.since
+        return busy
+
+    def _settle_losses(self) -> None:
+        while self._losses:
+            settle_loss(self.app, self.options, self.broker, self.keeper, self._losses[0])
+            self.on_settled(self._losses.popleft())
+
+    def _mend(self, exc: BaseException | None) -> None:
+        if exc is not None and not self._broken:
+            self._broken = True
+            logger.error("Housekeeping lost the broker: %s. Trying again…", exc, extra={"action": "connection_lost"})
+        self.keeper.drop()
+        self._renew_at = self._reclaim_at = self._promote_at = 0.0
+        self.board.set_alive(uptime())
+        self._stopping.wait(0.5)

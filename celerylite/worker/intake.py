@@ -1,0 +1,172 @@
+"""The way in: a delivery becomes a request that may run, or is dealt with here (unreadable, unknown, not due, expired).
+
+Whatever cannot run is logged once and set aside where it can be looked at; nothing in a message can stop the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from celerylite import signals
+from celerylite.brokers.base import Unreadable
+from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError
+from celerylite.execution import Plan, plan_for, safe_repr
+from celerylite.worker.request import Request
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.brokers import Consumer, Delivery
+    from celerylite.message import Message
+    from celerylite.worker.options import WorkerOptions
+
+# Celery's loggers.
+logger = logging.getLogger("celery.worker.consumer.consumer")
+strategy_logger = logging.getLogger("celery.worker.strategy")
+request_logger = logging.getLogger("celery.worker.request")
+
+UNKNOWN_TASK = """\
+Received unregistered task of type %s.
+The message has been ignored and set aside (celerylite dead).
+
+Did you remember to import the module containing this task?
+Or maybe you're using relative imports?
+
+The full contents of the message body was:
+%s
+
+The full contents of the message headers:
+%s
+
+The delivery info for this task is:
+%s
+"""
+
+INVALID_TASK = """\
+Received invalid task message: %s
+The message has been ignored and set aside (celerylite dead).
+
+The full contents of the message body was:
+%s
+"""
+
+BODY_ERROR = "Can't decode message body: %r [type:%r encoding:%r headers:%s]. It was set aside (celerylite dead)."
+UNREADABLE = "Received and set aside unknown message (celerylite dead): %s. It begins with %r"
+
+
+class Intake:
+    """Turns deliveries into requests for one task process."""
+
+    def __init__(self, app: Celery, options: WorkerOptions, consumer: Consumer) -> None:
+        self.app = app
+        self.options = options
+        self.consumer = consumer
+        self._plans: dict[str, Plan] = {}
+
+    def request(self, delivery: Delivery) -> Request | None:
+        """The request in a delivery, or None where it was dealt with."""
+        try:
+            message = self.consumer.read(delivery)
+        except Unreadable as exc:
+            logger.error(UNREADABLE, exc, delivery.raw[:200], extra={"action": "unreadable"})
+            self._refuse(delivery, None, exc, f"not a message: {exc}")
+            return None
+        try:
+            request = self._read(delivery, message)
+        except InvalidTaskError as exc:
+            logger.error(INVALID_TASK, exc, _dump(message), exc_info=True, extra={"action": "invalid"})
+            self._refuse(delivery, message, exc, f"invalid task message: {exc}")
+            return None
+        except Exception as exc:  # whatever a deserializer raises on hostile bytes
+            headers = safe_repr(message.headers)
+            logger.critical(
+                BODY_ERROR, exc, message.content_type, message.content_encoding, headers, extra={"action": "undecodable"}
+            )
+            self._refuse(delivery, message, exc, f"body cannot be decoded: {safe_repr(exc)}")
+            return None
+        plan = request.plan = self._plan(request.name)
+        if plan is None:
+            self._unknown(request)
+            return None
+        return self._admit(request)
+
+    def _read(self, delivery: Delivery, message: Message) -> Request:
+        accept, hostname = self.options.accept, self.options.hostname
+        name = message.headers.get("task")
+        custom = getattr(self.app.tasks.get(name), "Request", None) if isinstance(name, str) else None
+        cls = custom if isinstance(custom, type) and issubclass(custom, Request) else Request
+        return cls.from_message(delivery, message, accept, hostname)
+
+    def _plan(self, name: str) -> Plan | None:
+        task = self.app.tasks.get(name)
+        if task is None:
+            return None
+        plan = self._plans.get(name)
+        if plan is None or plan.task is not task:
+            plan = self._plans[name] = plan_for(task)
+        return plan
+
+    def _admit(self, request: Request) -> Request | None:
+        delivery = request.delivery
+        assert delivery is not None
+        if request.eta is not None and request.eta > time.time():
+            self.consumer.defer(delivery, request.eta)
+            return None
+        if signals.task_received.receivers:
+            signals.task_received.send(sender=self.consumer, request=request)
+        if strategy_logger.isEnabledFor(logging.INFO):
+            fields = {"id": request.id, "name": request.headers.get("shadow") or request.name}
+            strategy_logger.info(
+                "Task %(name)s[%(id)s] received", fields, extra={"data": fields, "action": "received"}
+            )
+        if request.expires is not None and request.expired():
+            self._expire(request, delivery)
+            return None
+        return request
+
+    def _expire(self, request: Request, delivery: Delivery) -> None:
+        assert request.plan is not None
+        task = request.plan.task
+        exc = TaskRevokedError("expired")
+        if not request.plan.ignore_result:
+            task.backend.store(
+                request.id, task.backend.record(request.id, "REVOKED", exc, None, request=request.context())
+            )
+        self.consumer.ack(delivery)
+        request_logger.info(
+            "Discarding revoked task: %s[%s]", request.name, request.id, extra={"action": "revoked"}
+        )
+        if signals.task_revoked.receivers:
+            signals.task_revoked.send(
+                sender=task, request=request, terminated=False, signum=None, expired=True
+            )
+
+    def _unknown(self, request: Request) -> None:
+        message, delivery = request.message, request.delivery
+        assert delivery is not None
+        exc = NotRegistered(request.name)
+        logger.error(
+            UNKNOWN_TASK, repr(request.name), _dump(message), safe_repr(message.headers, 4096),
+            message.properties.get("delivery_info"), extra={"action": "unknown_task"},
+        )  # fmt: skip
+        signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=request.name, id=request.id)
+        if self.app.backend is not None and not request.headers.get("ignore_result"):
+            context = request.context()
+            self.app.backend.store(
+                request.id, self.app.backend.record(request.id, "FAILURE", exc, None, request=context)
+            )
+        self.consumer.bury(delivery, f"unregistered task {request.name!r}", request.id, request.name)
+
+    def _refuse(self, delivery: Delivery, message: Message | None, exc: Exception, reason: str) -> None:
+        signals.task_rejected.send(sender=self.consumer, message=message, exc=exc)
+        headers: dict[str, Any] = message.headers if message is not None else {}
+        task_id, name = headers.get("id"), headers.get("task")
+        self.consumer.bury(
+            delivery, reason, task_id if isinstance(task_id, str) else None, name if isinstance(name, str) else None
+        )
+
+
+def _dump(message: Message) -> str:
+    """The beginning of a body and its size, as Celery logs them."""
+    return f"{safe_repr(message.body, 1024)} ({len(message.body)}b)"

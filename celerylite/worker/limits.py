@@ -1,0 +1,58 @@
+"""Time limits for tasks that run in threads of one process: the process watches itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from celerylite.concurrency.thread import ThreadExecutor
+from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celerylite.utils.clock import uptime
+
+if TYPE_CHECKING:
+    from celerylite.worker.board import Board
+
+logger = logging.getLogger("celery.worker.request")
+
+TICK = 0.1
+
+
+class ThreadLimits(threading.Thread):
+    """Looks at the slots of a thread executor, raises soft limits in their threads and gives up those past the hard limit."""
+
+    def __init__(
+        self, executor: ThreadExecutor, board: Board, first_slot: int, on_hard: Callable[[int, float], None]
+    ) -> None:
+        super().__init__(daemon=True, name="time-limits")
+        self.executor = executor
+        self.board = board
+        self.first_slot = first_slot
+        self.on_hard = on_hard
+        self._warned: dict[int, float] = {}
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Look until stopped."""
+        while not self._stopping.wait(TICK):
+            now = uptime()
+            for slot in range(self.executor.slots):
+                if self.board.busy(self.first_slot + slot):
+                    self._look(slot, now)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+
+    def _look(self, slot: int, now: float) -> None:
+        running = self.board.read(self.first_slot + slot)
+        age = now - running.since
+        if running.hard_limit and age >= running.hard_limit:
+            self.on_hard(slot, running.hard_limit)
+            # In case it is in Python code, it ends; in C code it stays behind, and its slot has a new thread.
+            self.executor.interrupt(slot, TimeLimitExceeded)
+            self.executor.abandon(slot)
+        elif running.soft_limit and age >= running.soft_limit and self._warned.get(slot) != running.since:
+            self._warned[slot] = running.since
+            self.executor.interrupt(slot, SoftTimeLimitExceeded)

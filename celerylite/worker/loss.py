@@ -1,0 +1,204 @@
+"""A task process is gone: give back what it had not started, and decide about what it was running.
+
+A task that was acknowledged early is lost with its process and fails with `WorkerLostError`; one that acknowledges late fails
+too, unless `reject_on_worker_lost` sends it back (a limited number of times) or `retry_on_worker_lost` retries it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from celerylite import signals
+from celerylite.brokers.base import Delivery, Unreadable
+from celerylite.brokers.envelope import decode
+from celerylite.exceptions import MaxRetriesExceededError, Retry, TimeLimitExceeded, WorkerLostError
+from celerylite.execution import Execution, Outcome, plan_for
+from celerylite.followup import call_errbacks, messages
+from celerylite.utils.einfo import ExceptionInfo
+from celerylite.worker.acks import acks_failure
+from celerylite.worker.children import describe
+from celerylite.worker.request import Request
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.brokers import Broker, Keeper
+    from celerylite.worker.board import Running
+    from celerylite.worker.options import WorkerOptions
+
+logger = logging.getLogger("celery.worker.request")
+
+
+@dataclass(slots=True)
+class Loss:
+    """What the parent knows of a task process that has ended."""
+
+    #: Which of its children it was (the parent's number for it).
+    number: int
+    name: str
+    pid: int
+    consumer_id: str
+    #: The status that `waitpid` gave.
+    status: int
+    #: Seconds of the hard limit for which it was killed, or None.
+    timeout: float | None = None
+    #: Whether the worker itself ended it (cold shutdown).
+    wanted: bool = False
+    #: What it was running.
+    running: list[Running] = field(default_factory=list)
+
+
+def settle_loss(app: Celery, options: WorkerOptions, broker: Broker, keeper: Keeper, loss: Loss) -> None:
+    """Leave nothing behind of a dead task process; may be repeated after a broken connection."""
+    held = keeper.abandon(loss.consumer_id, [running.tag for running in loss.running])
+    for running in loss.running:
+        delivery = _take(held, running)
+        _Mourning(app, options, broker, keeper, loss, running, delivery).settle()
+    for delivery in held:  # in the inbox without having been started
+        keeper.give_back(loss.consumer_id, delivery, count=False, limit=None)
+
+
+def _take(held: list[Delivery], running: Running) -> Delivery | None:
+    """The message that was running, if the broker still has it as held."""
+    for delivery in held:
+        if delivery.tag == running.tag and (running.tag or delivery.raw.startswith(running.raw)):
+            held.remove(delivery)
+            return delivery
+    return None
+
+
+class _Mourning:
+    """One task that lost its process."""
+
+    def __init__(
+        self,
+        app: Celery,
+        options: WorkerOptions,
+        broker: Broker,
+        keeper: Keeper,
+        loss: Loss,
+        running: Running,
+        delivery: Delivery | None,
+    ) -> None:
+        self.app = app
+        self.options = options
+        self.broker = broker
+        self.keeper = keeper
+        self.loss = loss
+        self.running = running
+        self.delivery = delivery
+        self.how = describe(loss.status)
+
+    def settle(self) -> None:
+        """Give back, retry or fail."""
+        if self.running.acked and self.delivery is not None:
+            # Its acknowledgement never went out, so it had not started.
+            self.keeper.give_back(self.loss.consumer_id, self.delivery, count=False, limit=None)
+            return
+        late = not self.running.acked
+        if late and self.delivery is None:
+            return  # settled before the process died, or in other hands by now
+        request = self._request()
+        if request is None or request.plan is None:
+            self._give_back(count=True)
+            return
+        if self.loss.wanted:
+            self._give_back(count=False)
+            return
+        if self.loss.timeout is not None:
+            self._on_timeout(request, self.loss.timeout)
+        else:
+            self._on_lost(request)
+
+    def _request(self) -> Request | None:
+        raw = self.delivery.raw if self.delivery is not None else self.running.raw
+        if self.delivery is None and not self.running.whole:
+            logger.error("A task was lost with its process, and its message was too large to be kept on the board")
+            return None
+        try:
+            request = Request.from_message(self.delivery, decode(raw), self.options.accept, self.options.hostname)
+        except (Unreadable, Exception):  # it could be read before; a border all the same
+            logger.exception("Cannot read the message of a task that was lost")
+            return None
+        task = self.app.tasks.get(request.name)
+        request.plan = plan_for(task) if task is not None else None
+        return request
+
+    def _on_timeout(self, request: Request, limit: float) -> None:
+        logger.error(
+            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id, extra={"action": "timeout"}
+        )
+        request.on_timeout(False, limit)
+        if self.delivery is not None and not acks_failure(request.task, TimeLimitExceeded(limit)):
+            self._give_back(count=True)
+            return
+        self._fail(request, TimeLimitExceeded(limit))
+
+    def _on_lost(self, request: Request) -> None:
+        task = request.task
+        exc = WorkerLostError(f"Worker exited prematurely: {self.how}.")
+        logger.error(
+            "Process %r pid:%s exited with %r while it ran %s[%s]", self.loss.name, self.loss.pid, self.how,
+            request.name, request.id, extra={"action": "worker_lost"},
+        )  # fmt: skip
+        if _setting(task, "retry_on_worker_lost") and self._retry(request, exc):
+            return
+        if self.delivery is not None and _setting(task, "reject_on_worker_lost"):
+            self._give_back(count=True)
+            return
+        self._fail(request, exc)
+
+    def _retry(self, request: Request, exc: WorkerLostError) -> bool:
+        """Send the task again as `Task.retry` would; False where its retries are used up or sending fails."""
+        execution = self._execution(request)
+        task = request.task
+        task.push_request(**execution.context.__dict__)
+        try:
+            task.retry(exc=exc, throw=True)
+        except Retry as retry:
+            execution.outcome = Outcome("RETRY", retry, ExceptionInfo((Retry, retry, None)))
+        except (WorkerLostError, MaxRetriesExceededError):
+            return False
+        finally:
+            task.pop_request()
+        self._leave(execution, task.backend.record(request.id, "RETRY", exc, None, request=execution.context))
+        return True
+
+    def _fail(self, request: Request, exc: Exception) -> None:
+        execution = self._execution(request)
+        einfo = ExceptionInfo((type(exc), exc, None))
+        execution.outcome = Outcome("FAILURE", exc, einfo)
+        task = request.task
+        wanted = not execution.ignore_result or task.store_errors_even_if_ignored
+        record = task.backend.record(request.id, "FAILURE", exc, einfo.traceback, request=execution.context)
+        self._leave(execution, record if wanted else None)
+        call_errbacks(execution)
+        request.on_failure(einfo)
+        signals.task_failure.send(
+            sender=task, task_id=request.id, exception=exc, args=request.args, kwargs=request.kwargs,
+            traceback=None, einfo=einfo,
+        )  # fmt: skip
+
+    def _leave(self, execution: Execution, record: bytes | None) -> None:
+        """Store and follow up, then acknowledge: dying in between repeats this, it loses nothing."""
+        if record is not None:
+            self.app.backend.store(execution.context.id, record)
+        following = messages(execution)
+        if following:
+            self.broker.publish_many(following)
+        if self.delivery is not None:
+            self.keeper.discard(self.loss.consumer_id, self.delivery)
+
+    def _execution(self, request: Request) -> Execution:
+        assert request.plan is not None
+        return Execution(request.plan, request.context(), request.args, request.kwargs, lambda *_: None)
+
+    def _give_back(self, *, count: bool) -> None:
+        if self.delivery is not None:
+            limit = self.options.delivery_limit
+            self.keeper.give_back(self.loss.consumer_id, self.delivery, count=count, limit=limit)
+
+
+def _setting(task: Any, name: str) -> bool:
+    return bool(getattr(task, name, None))

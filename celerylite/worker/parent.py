@@ -1,0 +1,292 @@
+"""The parent of a worker: starts, watches, replaces and stops the other processes.
+
+Single-threaded, never on the network: so it can fork at any time, and no broker can make it hang. What it knows of tasks it reads
+from the board.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from celerylite.utils.clock import uptime
+from celerylite.worker.board import Board
+from celerylite.worker.children import CONTROL, Child, Line, describe, fork, freeze, wait_readable
+
+if TYPE_CHECKING:
+    from celerylite.worker.options import WorkerOptions
+
+logger = logging.getLogger("celery.worker")
+pool_logger = logging.getLogger("celery.concurrency.prefork")
+
+#: Seconds between looks at the board (time limits).
+TICK = 0.1
+#: A task process that dies younger than this is replaced with a growing pause.
+INFANT = 1.0
+PAUSE_MOST = 5.0
+#: Parts of a lease after which a control process that does nothing is replaced.
+CONTROL_SILENCE = 0.5
+
+
+class Parent:
+    """Keeps `processes` task processes of `slots_each` slots alive, and one control process."""
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        processes: int,
+        slots_each: int,
+        run_tasks: Callable[[Board, range, Line], int],
+        run_control: Callable[[Board, Line], int],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self.options = options
+        self.processes = processes
+        self.slots_each = slots_each
+        self.run_tasks = run_tasks
+        self.run_control = run_control
+        self.on_ready = on_ready
+        # Twice as many places as processes: what a dead one was running stays on the board until it is settled.
+        self._free = [range(at * slots_each, (at + 1) * slots_each) for at in range(2 * processes + 2)]
+        self.board = Board(len(self._free) * slots_each)
+        self.tasks: dict[int, Child] = {}
+        self.control: Child | None = None
+        self._unsettled: dict[int, tuple[Child, int]] = {}
+        self._numbers = 0
+        self._infants = 0
+        self._not_before = 0.0
+        self._announced = False
+        self.stopping = False
+        self.cold_at: float | None = None
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Work until everything has ended."""
+        freeze()
+        previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        handler = signal.signal(signal.SIGCHLD, lambda *_: None)  # only so that the wake-up comes
+        try:
+            while not self._over():
+                self._fill()
+                self._listen()
+                self._reap()
+                self._limits()
+                self._watch_control()
+                self._cool()
+        finally:
+            signal.set_wakeup_fd(previous)
+            signal.signal(signal.SIGCHLD, handler)
+
+    def _over(self) -> bool:
+        if not self.stopping or self.tasks:
+            return False
+        if self._unsettled and self.cold_at is None:
+            return False
+        return self._stop_control()
+
+    def _fill(self) -> None:
+        """Start what is missing."""
+        if self.control is None:
+            others = [*self.tasks.values()]
+            self.control = fork(0, CONTROL, range(0), lambda line: self.run_control(self.board, line), others)
+            for child, status in self._unsettled.values():
+                self._report(child, status)
+        while not self.stopping and len(self.tasks) < self.processes and self._free and uptime() >= self._not_before:
+            self._start_one()
+
+    def _start_one(self) -> None:
+        slots = self._free.pop(0)
+        self._numbers += 1
+        number = self._numbers
+        taken = {int(child.name.rsplit("-", 1)[1]) for child in self.tasks.values()}
+        index = next(n for n in range(1, self.processes + 1) if n not in taken)
+
+        def run(line: Line) -> int:
+            for slot in slots:
+                self.board.clear(slot, os.getpid())
+            return self.run_tasks(self.board, slots, line)
+
+        others = [*self.tasks.values(), *([self.control] if self.control else [])]
+        self.tasks[number] = fork(number, f"ForkPoolWorker-{index}", slots, run, others)
+
+    def _listen(self) -> None:
+        lines = [child.line for child in (*self.tasks.values(), self.control) if child is not None]
+        for ready in wait_readable([self._wake_read, *lines], TICK):
+            if ready == self._wake_read:
+                self._drain()
+                continue
+            messages = ready.receive()
+            if messages is None:
+                # The child is about to be reaped; its line would be readable for ever.
+                wait_readable([self._wake_read], 0.01)
+            for message in messages or ():
+                self._hear(ready, message)
+
+    def _drain(self) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass  # already empty
+
+    def _hear(self, line: Line, message: dict[str, object]) -> None:
+        if "settled" in message:
+            child, _ = self._unsettled.pop(int(str(message["settled"])))
+            self._release(child)
+        for child in (*self.tasks.values(), self.control):
+            if child is not None and child.line is line and message.get("ready"):
+                child.ready = True
+        if not self._announced and self._all_ready():
+            self._announced = True
+            self.on_ready()
+
+    def _all_ready(self) -> bool:
+        everybody = [*self.tasks.values(), self.control]
+        return len(self.tasks) == self.processes and all(child is not None and child.ready for child in everybody)
+
+    # -- the dead
+
+    def _reap(self) -> None:
+        for child in [*self.tasks.values(), *([self.control] if self.control else [])]:
+            status = self._status(child)
+            if status is not None:
+                self._bury(child, status)
+        if os.getpid() == 1:
+            self._reap_strangers()
+
+    @staticmethod
+    def _status(child: Child) -> int | None:
+        try:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0  # somebody else has waited for it
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def _reap_strangers(self) -> None:
+        """As process 1 we inherit the orphans of our tasks."""
+        ours = {child.pid for child in (*self.tasks.values(), self.control) if child is not None}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in ours:
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)
+
+    def _bury(self, child: Child, status: int) -> None:
+        child.line.close()
+        if child is self.control:
+            self.control = None
+            if not self.stopping or self.tasks:
+                logger.error("The control process (pid %s) has ended with status %s; starting another", child.pid, status)
+            return
+        del self.tasks[child.number]
+        for slot in child.slots:
+            self.board.set_dead(slot)
+        busy = any(self.board.busy(slot) for slot in child.slots)
+        if status == 0 and not busy:
+            self._release(child)
+            return
+        if not child.wanted and child.timeout is None:
+            level = logging.ERROR
+            pool_logger.log(level, "Process %r pid:%s exited with %r", child.name, child.pid, describe(status))
+        if uptime() - child.born < INFANT and not busy:
+            self._infants += 1
+            self._not_before = uptime() + min(PAUSE_MOST, 0.1 * 2**self._infants)
+        else:
+            self._infants = 0
+        self._unsettled[child.number] = (child, status)
+        self._report(child, status)
+
+    def _report(self, child: Child, status: int) -> None:
+        if self.control is not None:
+            self.control.line.send(
+                loss={
+                    "number": child.number, "name": child.name, "pid": child.pid, "status": status,
+                    "timeout": child.timeout, "wanted": child.wanted, "slots": [child.slots.start, len(child.slots)],
+                }
+            )  # fmt: skip
+
+    def _release(self, child: Child) -> None:
+        for slot in child.slots:
+            self.board.clear(slot)
+        self._free.append(child.slots)
+
+    # -- time limits and the control process
+
+    def _limits(self) -> None:
+        if self.slots_each > 1:
+            return  # threads watch their own
+        now = uptime()
+        for child in self.tasks.values():
+            slot = child.slots.start
+            if not self.board.busy(slot):
+                continue
+            running = self.board.read(slot)
+            age = now - running.since
+            if running.hard_limit and age >= running.hard_limit:
+                self._kill_late(child, running.since, running.hard_limit)
+            elif running.soft_limit and age >= running.soft_limit and child.warned != running.since:
+                child.warned = running.since
+                os.kill(child.pid, signal.SIGUSR1)
+
+    def _kill_late(self, child: Child, since: float, limit: float) -> None:
+        """Kill a task past its hard limit: stop it first, so that the next task is not hit in its place."""
+        os.kill(child.pid, signal.SIGSTOP)
+        running = self.board.read(child.slots.start)
+        if running.busy and running.since == since:
+            child.timeout = limit
+            os.kill(child.pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGCONT)
+
+    def _watch_control(self) -> None:
+        """A control process that does nothing for half a lease hangs: replace it while the leases last."""
+        if self.control is None or not self.control.ready:
+            return
+        silence = uptime() - max(self.board.alive(), self.control.born)
+        if silence > max(self.options.lease * CONTROL_SILENCE, 3 * TICK) + 10.0:
+            logger.error("The control process (pid %s) hangs; replacing it", self.control.pid)
+            os.kill(self.control.pid, signal.SIGKILL)
+
+    # -- stopping
+
+    def warm(self) -> None:
+        """Let running tasks finish; any signal handler may call."""
+        self.stopping = True
+        for child in self.tasks.values():
+            self._signal(child, signal.SIGTERM)
+
+    def cold(self, after: float = 0.0) -> None:
+        """End tasks that still run `after` seconds from now."""
+        self.warm()
+        self.cold_at = uptime() + after
+
+    def _cool(self) -> None:
+        if self.cold_at is None or uptime() < self.cold_at:
+            return
+        for child in self.tasks.values():
+            if not child.wanted:
+                child.wanted = True
+                self._signal(child, signal.SIGKILL)
+
+    def _stop_control(self) -> bool:
+        """Tell the control process to end; True when it has."""
+        if self.control is None:
+            return True
+        if not self.control.wanted:
+            self.control.wanted = True
+            self.control.line.send(stop=True)
+        return False
+
+    @staticmethod
+    def _signal(child: Child, number: int) -> None:
+        try:
+            os.kill(child.pid, number)
+        except ProcessLookupError:
+            pass  # it is being reaped
+

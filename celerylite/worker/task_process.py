@@ -1,0 +1,258 @@
+"""A task process: it fetches, runs, stores and acknowledges by itself, and notes on the board what it is doing.
+
+The same loop serves prefork (one task at a time in the main thread), threads, and solo workers within another process.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celerylite import states
+from celerylite.brokers.base import Settlement, Store
+from celerylite.concurrency.base import Executor
+from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celerylite.execution import Execution, Outcome, execute, finish
+from celerylite.utils.clock import uptime
+from celerylite.utils.einfo import ExceptionInfo
+from celerylite.worker.acks import acks_early, acks_failure
+from celerylite.worker.intake import Intake
+from celerylite.worker.pace import Pace
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.brokers import Broker, Delivery
+    from celerylite.message import Message
+    from celerylite.worker.board import Board
+    from celerylite.worker.options import WorkerOptions
+    from celerylite.worker.request import Request
+
+logger = logging.getLogger("celery.worker")
+request_logger = logging.getLogger("celery.worker.request")
+
+#: Seconds that a fetch waits before the loop looks round; signals and messages end the wait at once.
+WAIT = 60.0
+
+
+class TaskProcess:
+    """Runs the tasks of some slots of the board, in the process that calls `run`."""
+
+    def __init__(
+        self,
+        app: Celery,
+        options: WorkerOptions,
+        broker: Broker,
+        executor: Executor,
+        board: Board,
+        first_slot: int = 0,
+        alarm: int | None = None,
+    ) -> None:
+        self.app = app
+        self.options = options
+        self.broker = broker
+        self.executor = executor
+        self.board = board
+        self.first_slot = first_slot
+        self.serial = executor.slots == 1
+        self.stopping = False
+        self.done = 0
+        self.pace = Pace(options.fetch_max if options.prefetch is None else options.prefetch)
+        self.consumer = broker.consumer(
+            options.queues,
+            serial=self.serial,
+            lease=options.lease,
+            renewed=board.renewed,
+            on_block=partial(board.set_blocked, first_slot),
+            alarm=alarm,
+        )
+        self.intake = Intake(app, options, self.consumer)
+        self._same_server = broker.same_server(app.backend)
+        self._guarded = False
+        #: What runs in each slot; whoever takes a request out settles it.
+        self._running: dict[int, Request] = {}
+
+    # -- the loop
+
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until `stop` is called, the parent is gone or this process has run its share of tasks."""
+        self.board.set_consumer(self.first_slot, self.consumer.id)
+        try:
+            if self.consumer.open(lambda: self.stopping):
+                on_ready()
+            while not self.stopping:
+                self._round()
+            self.executor.join()
+        finally:
+            self.consumer.close()
+
+    def _round(self) -> None:
+        room = self.executor.free() or self.executor.wait_free(1.0)
+        if not room:
+            return
+        most = self.pace.batch() if self.serial else room
+        deliveries = self.consumer.fetch(most, WAIT)
+        if len(deliveries) > 1:
+            self.board.set_last(self.first_slot, _number(deliveries[-1]))
+        for index, delivery in enumerate(deliveries):
+            # Behind a task that took long the rest may have been given to others meanwhile.
+            if self.stopping or (index and not self.consumer.fresh(delivery)):
+                self.consumer.release(deliveries[index:])
+                return
+            self.take(delivery)
+
+    def take(self, delivery: Delivery) -> None:
+        """Run one delivery, or hand it to a slot."""
+        request = self.intake.request(delivery)
+        if request is None:
+            return
+        if self.serial:
+            self.perform(request, 0)
+        else:
+            self.executor.submit(partial(self.perform, request))
+
+    def stop(self) -> None:
+        """Finish what runs, give back the rest; any thread and any signal handler may call."""
+        self.stopping = True
+        self.consumer.wake()
+
+    # -- one task
+
+    def perform(self, request: Request, slot: int) -> None:
+        """Run one request from its acknowledgement to its settlement."""
+        plan, delivery = request.plan, request.delivery
+        assert plan is not None and delivery is not None
+        hard, soft = self._limits(request)
+        early = acks_early(plan.task)
+        started = uptime()
+        at = self.first_slot + slot
+        self.board.start(at, delivery.tag, delivery.raw, started, soft or 0.0, hard or 0.0, early)
+        if not self.consumer.begin(delivery, ack=early):
+            self.board.finish(at, self.done)
+            return
+        if not early:  # `begin` may have given it a new tag
+            self.board.set_tag(at, delivery.tag)
+        request.acknowledged = early
+        context = request.context(self.options.loglevel, self.options.logfile)
+        execution = Execution(plan, context, request.args, request.kwargs, partial(self.settle, request, slot))
+        self._running[slot] = request
+        if plan.track_started:
+            execution.on_start = partial(self._store_now, request)
+        if soft or (hard and not self.serial):
+            execution.guard = self._guard(slot)
+        try:
+            execute(execution)
+        finally:
+            self._guarded = False
+            if not request.given_up:
+                self.done += 1
+                self.board.finish(at, self.done)
+        self.pace.ran(uptime() - started)
+        self._retire_if_due()
+
+    def _limits(self, request: Request) -> tuple[float | None, float | None]:
+        task, options = request.task, self.options
+        hard = request.time_limit or task.time_limit or options.time_limit
+        soft = request.soft_time_limit or task.soft_time_limit or options.soft_time_limit
+        return hard, soft
+
+    def _guard(self, slot: int) -> Callable[..., Any]:
+        guard = getattr(self.executor, "guard", None)
+        return guard if guard is not None and not self.serial else self._call_guarded
+
+    def _call_guarded(self, run: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        self._guarded = True
+        try:
+            return run(*args, **kwargs)
+        finally:
+            self._guarded = False
+
+    def on_soft_limit(self) -> None:
+        """The parent says that the running task is past its soft limit: raise in it, if that is still so."""
+        running = self.board.read(self.first_slot)
+        if self._guarded and running.busy and 0 < running.soft_limit <= uptime() - running.since:
+            self._guarded = False
+            raise SoftTimeLimitExceeded(running.soft_limit)
+
+    # -- letting go
+
+    def settle(
+        self, request: Request, slot: int, execution: Execution, record: bytes | None, messages: list[Message]
+    ) -> None:
+        """Store, follow up and acknowledge, in one transaction where broker and result store are one server."""
+        if self._running.pop(slot, None) is not request:
+            return  # it ran into its hard limit, and has failed already
+        delivery, outcome = request.delivery, execution.outcome
+        assert delivery is not None
+        acked = request.acknowledged
+        if outcome.state == states.REJECTED and not acked and outcome.value.requeue:
+            self.consumer.requeue(delivery)
+            return
+        keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
+        if self._same_server:
+            store = self._store(request, record)
+            self.consumer.settle(delivery, Settlement(store, messages), acked=acked or keep)
+        else:
+            self._settle_apart(request, record, messages, ack=not (acked or keep))
+        if keep:
+            self.consumer.bury(delivery, "failed, and acks_on_failure is off", request.id, request.name)
+
+    def _settle_apart(self, request: Request, record: bytes | None, messages: list[Message], ack: bool) -> None:
+        assert request.delivery is not None
+        if record is not None:
+            self.app.backend.store(request.id, record)
+        if messages:
+            self.broker.publish_many(messages)
+        if ack:
+            self.consumer.ack(request.delivery)
+
+    def on_hard_limit(self, slot: int, limit: float) -> None:
+        """A thread is past its hard limit: its task has failed, whatever it does from now on."""
+        request = self._running.get(slot)
+        if request is None or request.plan is None:
+            return
+        request.given_up = True
+        request_logger.error(
+            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id, extra={"action": "timeout"}
+        )
+        exc = TimeLimitExceeded(limit)
+        execution = Execution(request.plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot))
+        execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo((type(exc), exc, None)), limit)
+        request.on_timeout(False, limit)
+        finish(execution)
+        self.done += 1
+        self.board.finish(self.first_slot + slot, self.done)
+
+    def _store(self, request: Request, record: bytes | None) -> Store | None:
+        if record is None:
+            return None
+        backend = self.app.backend
+        return Store(backend.get_key_for_task(request.id), record, backend.expires, backend.db)
+
+    def _store_now(self, request: Request, record: bytes) -> None:
+        if self._same_server:
+            assert request.delivery is not None
+            self.consumer.settle(request.delivery, Settlement(self._store(request, record)), acked=True)
+        else:
+            self.app.backend.store(request.id, record)
+
+    def _retire_if_due(self) -> None:
+        most, memory = self.options.max_tasks_per_child, self.options.max_memory_per_child
+        if most and self.done >= most:
+            self.stop()
+        elif memory and not self.stopping:
+            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if used > memory:
+                logger.warning(
+                    "child process exiting after exceeding memory limit (%sKiB/%sKiB)", used, memory,
+                    extra={"action": "memory_limit"},
+                )  # fmt: skip
+                self.stop()
+
+
+def _number(delivery: Delivery) -> int:
+    """The sequence number in a tag."""
+    tag = delivery.tag
+    return int(tag.split(b"\0", 1)[0]) if tag else 0

