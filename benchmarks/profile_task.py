@@ -1,9 +1,9 @@
-"""Where the time goes, in one process: `python benchmarks/profile_task.py delay|bulk|worker|get [--library X]`.
+"""Where the time goes, in one process: `python benchmarks/profile_task.py delay|bulk|worker|get`.
 
-`delay` profiles a loop of delay(), `bulk` one app.send_tasks, `worker` a solo worker that empties a full queue of
-no-ops (--task add stores results, --task noop_late acknowledges late), `get` the reading of results. Two ways to
-look: samples of the stack taken by a CPU timer, or with --wall by the clock (little distortion: time per function
-and per line), and --calls (cProfile: how many Python calls a task costs, by package; its times are distorted).
+`delay` profiles a loop of delay(), `bulk` one app.send_tasks, `worker` a solo worker that empties a full
+queue of no-ops (--task add stores results, --task noop_late acknowledges late), `get` reads results. Two
+ways to look: samples of the stack taken by a CPU timer, or with --wall by the clock (little distortion: time
+per function and line), and --calls (cProfile: how many Python calls a task costs; its times are distorted).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def profile_bulk(n: int, task: str, watch: Sampler | CallCounter, clock: Clock) 
         raise SystemExit(f"{tasks.LIBRARY} has no app.send_tasks")
     task_object = getattr(tasks, task)
     tasks.app.send_tasks([(task_object, (1, 2), {}) for _ in range(200)])
-    calls = [(task_object, (i, 2), {}) for i in range(n)]
+    calls: list[tuple[object, ...]] = [(task_object, (i, 2), {}) for i in range(n)]
     start = clock()
     with watch:
         tasks.app.send_tasks(calls)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from importlib import metadata
@@ -31,7 +32,7 @@ def measure(bench: Bench, case: Case, rounds: int, libraries: list[str]) -> tupl
             bench.reset()
             try:
                 figures = case.measure(bench, contestant)
-            except BenchmarkError as error:
+            except (BenchmarkError, subprocess.SubprocessError) as error:
                 errors.append(str(error))
                 continue
             taken[contestant.name].append(figures)

@@ -5,6 +5,7 @@ Knows nothing of the single benchmarks; those are in cases/.
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -105,6 +106,8 @@ class Bench:
         ]
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        # An installed package has its byte code; this repository may not have it yet.
+        compileall.compile_dir(str(REPOSITORY / "celerylite"), quiet=1)
         wait_until(lambda: self.redis_command("PING") == "+PONG", 10, "Redis to answer")
 
     def close(self) -> None:
@@ -128,8 +131,9 @@ class Bench:
 
     def environment(self, contestant: Contestant) -> dict[str, str]:
         path = os.pathsep.join([str(HERE), str(REPOSITORY)])
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         return {
-            **os.environ,
+            **inherited,
             "PYTHONPATH": path,
             "QUEUE_LIB": contestant.library,
             "BENCH_REDIS_URL": self.url,

@@ -87,9 +87,10 @@ def __getattr__(name: str) -> Any:
 def _version(name: str) -> Any:
     from collections import namedtuple
 
-    kind = namedtuple("version_info_t", ("major", "minor", "micro", "releaselevel", "serial"))
+    version_info_t = namedtuple("version_info_t", ("major", "minor", "micro", "releaselevel", "serial"))
     major, minor, micro = map(int, __version__.split("."))
-    known = {"version_info_t": kind, "VERSION": kind(major, minor, micro, "", "")}
+    known: dict[str, Any] = {"version_info_t": version_info_t}
+    known["VERSION"] = version_info_t(major, minor, micro, "", "")
     known["version_info"] = known["VERSION"]
     globals().update(known)
     return known[name]
@@ -141,6 +142,6 @@ def maybe_patch_concurrency(
 
 
 def _patch_gevent() -> None:
-    import gevent.monkey
+    from importlib import import_module
 
-    gevent.monkey.patch_all()
+    import_module("gevent.monkey").patch_all()

@@ -55,7 +55,8 @@ _task_join_will_block = False
 class _CurrentApp(threading.local):
     """The app chosen by `set_current` in this thread; other threads fall back to what the main thread chose.
 
-    In Celery they fall back to an unconfigured default app, which is why `shared_task` called from a web server's
+    In Celery they fall back to an unconfigured default app, which is why `shared_task` called from a web
+    server's
     threads tried to reach amqp://localhost.
     """
 
@@ -82,11 +83,11 @@ class _TaskStack:
         if frame is None:
             return None
         context.leave()
-        return frame.task  # type: ignore[no-any-return]
+        return frame.task
 
     @property
     def top(self) -> Task[..., Any] | None:
-        return context.current_task()  # type: ignore[no-any-return]
+        return context.current_task()
 
     @property
     def stack(self) -> list[Task[..., Any]]:
@@ -107,7 +108,7 @@ pop_current_task = _task_stack.pop
 
 def get_current_task() -> Task[..., Any] | None:
     """The innermost task that runs here."""
-    return context.current_task()  # type: ignore[no-any-return]
+    return context.current_task()
 
 
 def get_current_worker_task() -> Task[..., Any] | None:

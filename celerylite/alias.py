@@ -94,7 +94,8 @@ class AliasFinder:
                 f"No module named {fullname!r}: here 'celery' is celerylite, which has no module {real!r}",
                 name=fullname,
             )
-        spec = ModuleSpec(fullname, AliasLoader(fullname, real), origin=found.origin)
+        loader: Any = AliasLoader(fullname, real)
+        spec = ModuleSpec(fullname, loader, origin=found.origin)
         spec.submodule_search_locations = found.submodule_search_locations
         return spec
 

@@ -16,6 +16,7 @@ from celerylite.utils.objects import getitem_property
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
+    from celerylite.message import Message
     from celerylite.result import AsyncResult
 
 __all__ = ("Signature", "maybe_signature", "signature", "subtask")
@@ -27,8 +28,8 @@ _KEPT_OPTIONS = frozenset(("group_id", "stamped_headers"))
 class Signature(dict[str, Any]):
     """The arguments and options of one call of a task.
 
-    `signature(task or name, args, kwargs, options)`; more keywords are options too. `immutable` signatures take no
-    arguments from the tasks that they follow.
+    `signature(task or name, args, kwargs, options)`; more keywords are options too. `immutable` signatures
+    take no arguments from the tasks that they follow.
     """
 
     #: Kinds of signature by `subtask_type`; `register_type` adds to it.
@@ -119,7 +120,12 @@ class Signature(dict[str, Any]):
         args, kwargs, options = self._merge(args or (), kwargs or {}, options)
         if route_name is not None:
             options["route_name"] = route_name
-        return self._apply_async(args, kwargs, **options)  # type: ignore[no-any-return]
+        return self._apply_async(args, kwargs, **options)
+
+    def as_message(self, args: Any = None, kwargs: Any = None, **options: Any) -> Message:
+        """The call as a message that somebody else sends, together with other things."""
+        args, kwargs, options = self._merge(args, kwargs, options)
+        return self.app.message_of((self._type or self["task"], args, kwargs, options))
 
     def _merge(
         self, args: Any = None, kwargs: Any = None, options: Any = None, force: bool = False
@@ -127,7 +133,9 @@ class Signature(dict[str, Any]):
         args, kwargs, options = args or (), kwargs or {}, options or {}
         own = self["options"]
         merged = dict(own)
-        merged.update((key, value) for key, value in options.items() if key not in _KEPT_OPTIONS or not own.get(key))
+        merged.update(
+            (key, value) for key, value in options.items() if key not in _KEPT_OPTIONS or not own.get(key)
+        )
         if self["immutable"] and not force:
             return self["args"], self["kwargs"], merged
         return (
@@ -206,7 +214,7 @@ class Signature(dict[str, Any]):
             options["chord"] = chord
         if group_index is not None:
             options["group_index"] = group_index
-        return self.AsyncResult(task_id)  # type: ignore[no-any-return]
+        return self.AsyncResult(task_id)
 
     _freeze = freeze
 
@@ -385,4 +393,3 @@ def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> A
 
 #: An older name.
 subtask = signature
-

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite import context as _context
 from celerylite import followup, signals, states
 from celerylite.context import Context
-from celerylite.exceptions import Ignore, Reject, Retry
+from celerylite.exceptions import Ignore, Reject, Retry, WorkerTerminate
 from celerylite.utils.einfo import ExceptionInfo
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def _call(execution: Execution) -> Outcome:
         return Outcome(states.IGNORED, exc, _einfo(), monotonic() - started)
     except Retry as exc:
         return Outcome(states.RETRY, exc, _einfo(), monotonic() - started)
+    except WorkerTerminate:
+        raise  # a cold shutdown of a worker in this very thread
     except BaseException as exc:  # a task that exits or interrupts itself has failed; its process goes on
         return Outcome(states.FAILURE, exc, _einfo(), monotonic() - started)
 

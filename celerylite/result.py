@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from celerylite import _state, states
@@ -16,6 +14,7 @@ from celerylite.exceptions import IncompleteStream, TaskRevokedError, TimeoutErr
 from celerylite.result_base import (
     E_WOULDBLOCK,
     OnReady,
+    RecordFields,
     ResultBase,
     allow_join_result,
     assert_will_not_block,
@@ -47,7 +46,7 @@ R = TypeVar("R")
 ResultTuple = tuple[tuple[str, Any], Any]
 
 
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(RecordFields, ResultBase, Generic[R]):
     """The result of one call; nothing is read before you ask for it."""
 
     app: Any = None
@@ -131,7 +130,7 @@ class AsyncResult(ResultBase, Generic[R]):
         """Wait until the task is ready, and return what it returned, or raise what it raised.
 
         `timeout` is in seconds; `propagate=False` returns the exception; `interval` is how often a store that
-        cannot tell us is asked, and how often `on_interval` is called; `on_message` gets every state that is told.
+        cannot tell us is asked, and how often `on_interval` is called; `on_message` gets every state told.
         """
         if self._ignored:
             return None  # type: ignore[return-value]
@@ -141,7 +140,7 @@ class AsyncResult(ResultBase, Generic[R]):
             self._maybe_reraise_parent_error()
         if self._cache is not None:
             return self.maybe_throw(propagate=propagate, callback=callback)
-        return self.backend.wait_for_pending(  # type: ignore[no-any-return]
+        return self.backend.wait_for_pending(
             self, timeout=timeout, interval=interval, on_interval=on_interval, no_ack=no_ack,
             propagate=propagate, callback=callback, on_message=on_message,
         )  # fmt: skip
@@ -158,12 +157,14 @@ class AsyncResult(ResultBase, Generic[R]):
             yield node
             node = node.parent
 
-    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False) -> Any:
+    def then(
+        self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False
+    ) -> Any:
         """Have `callback(result)` called as soon as this process learns that the result is ready."""
         return self.on_ready.then(callback, on_error)
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
-        """Raise the task's exception if there is one; else return what is known of the result, without waiting."""
+        """Raise the task's exception if there is one, else return what is known, without waiting."""
         meta = self._get_task_meta()
         value = meta["result"]
         if propagate and meta["status"] in states.PROPAGATE_STATES:
@@ -182,9 +183,9 @@ class AsyncResult(ResultBase, Generic[R]):
     def _to_remote_traceback(self, text: str | None) -> TracebackType | None:
         if not text or not self.app.conf.task_remote_tracebacks:
             return None
-        from tblib import Traceback  # optional, and asked for by a setting
+        from tblib import Traceback  # type: ignore[import-not-found]  # optional
 
-        return Traceback.from_string(text).as_traceback()  # type: ignore[no-any-return]
+        return Traceback.from_string(text).as_traceback()
 
     # -- states
 
@@ -202,7 +203,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def exists(self) -> bool:
         """Whether the store has anything about the task."""
-        return self.backend.task_result_exists(self.id)  # type: ignore[no-any-return]
+        return self.backend.task_result_exists(self.id)
 
     def forget(self) -> None:
         """Delete the result, and those of the tasks that led to it."""
@@ -300,7 +301,7 @@ class AsyncResult(ResultBase, Generic[R]):
     @property
     def supports_native_join(self) -> bool:
         """Whether many results can be waited for in one go."""
-        return self.backend.supports_native_join  # type: ignore[no-any-return]
+        return self.backend.supports_native_join
 
     # -- what the store knows
 
@@ -335,77 +336,7 @@ class AsyncResult(ResultBase, Generic[R]):
     def task_id(self, value: Any) -> None:
         self.id = value
 
-    @property
-    def result(self) -> Any:
-        """What the task returned, or the exception; before that, whatever its state carries."""
-        return self._get_task_meta()["result"]
-
-    @property
-    def info(self) -> Any:
-        """The same as `result`."""
-        return self._get_task_meta()["result"]
-
-    @property
-    def state(self) -> str:
-        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED, or a name of the task's own."""
-        return self._get_task_meta()["status"]  # type: ignore[no-any-return]
-
-    @property
-    def status(self) -> str:
-        """The same as `state`."""
-        return self._get_task_meta()["status"]  # type: ignore[no-any-return]
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback of a task that failed."""
-        return self._get_task_meta().get("traceback")
-
-    @property
-    def children(self) -> list[Any] | None:
-        """Results of the tasks that this one called."""
-        return self._get_task_meta().get("children")
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When it ended."""
-        value = self._get_task_meta().get("date_done")
-        return _read_date(value) if isinstance(value, str) else value
-
-    # What follows is stored with `result_extended` only.
-
-    @property
-    def name(self) -> str | None:
-        """The name of the task."""
-        return self._get_task_meta().get("name")
-
-    @property
-    def args(self) -> Any:
-        """Its arguments."""
-        return self._get_task_meta().get("args")
-
-    @property
-    def kwargs(self) -> Any:
-        """Its keyword arguments."""
-        return self._get_task_meta().get("kwargs")
-
-    @property
-    def worker(self) -> str | None:
-        """The node name of the worker that ran it."""
-        return self._get_task_meta().get("worker")
-
-    @property
-    def retries(self) -> int | None:
-        """How often it was retried."""
-        return self._get_task_meta().get("retries")
-
-    @property
-    def queue(self) -> str | None:
-        """The queue it came from."""
-        return self._get_task_meta().get("queue")
-
     # -- as a Python object
-
-    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -437,9 +368,14 @@ class EagerResult(AsyncResult[R]):
     """The result of a task that was run here and now (`Task.apply`)."""
 
     def __init__(
-        self, id: str | None, ret_value: Any, state: str, traceback: str | None = None, name: str | None = None
+        self,
+        id: str | None,
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
     ) -> None:
-        # Not AsyncResult's: there is no app and no store, and no id when a lock refused the call (celery-singleton).
+        # Not AsyncResult's: there is no app, no store, and no id where a lock refused the call (celery-once).
         self.id = id
         self._result = ret_value
         self._state = state
@@ -448,10 +384,10 @@ class EagerResult(AsyncResult[R]):
         self.on_ready = OnReady()
         self.on_ready(self)
 
-    @property
+    @property  # type: ignore[misc]
     def backend(self) -> Any:
         """There is none."""
-        return self._backend
+        return None
 
     @property
     def _cache(self) -> dict[str, Any]:  # type: ignore[override]
@@ -464,7 +400,11 @@ class EagerResult(AsyncResult[R]):
         return self._cache
 
     def get(  # type: ignore[override]
-        self, timeout: float | None = None, propagate: bool = True, disable_sync_subtasks: bool = True, **kwargs: Any
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        disable_sync_subtasks: bool = True,
+        **kwargs: Any,
     ) -> Any:
         """What the task returned, or raise what it raised; nothing for a state in between."""
         if disable_sync_subtasks:
@@ -477,7 +417,7 @@ class EagerResult(AsyncResult[R]):
             return self._result
         return None
 
-    wait = get
+    wait = get  # type: ignore[assignment]
 
     def _to_remote_traceback(self, text: str | None) -> None:
         return None
@@ -520,12 +460,3 @@ def result_from_tuple(r: Any, app: Celery | None = None) -> Any:
     if children is not None:
         return app.GroupResult(task_id, [result_from_tuple(child, app) for child in children], parent=parent)
     return app.AsyncResult(task_id, parent=parent)
-
-
-def _read_date(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:  # before Python 3.11 it does not know "Z" and short fractions
-        from celerylite.utils.iso8601 import parse_iso8601
-
-        return parse_iso8601(text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from celerylite import _state
@@ -73,7 +74,7 @@ class OnReady:
             callback(*args, **kwargs)
 
     def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None) -> Any:
-        """Have `callback(result)` called when it is ready, at once if it is so already; `on_error(exc)` if that raises."""
+        """Have `callback(result)` called when it is ready, or at once; `on_error(exc)` if that raises."""
         call = callback if on_error is None else _guarded(callback, on_error)
         if self.ready and self.value is not None:
             call(*self.value[0], **self.value[1])
@@ -94,3 +95,87 @@ def _guarded(callback: Callable[..., Any], on_error: Callable[..., Any]) -> Call
             on_error(exc)
 
     return call
+
+
+class RecordFields:
+    """The fields of a task's record, read from the store until the task is ready, and then remembered."""
+
+    def _get_task_meta(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @property
+    def result(self) -> Any:
+        """What the task returned, or the exception; before that, whatever its state carries."""
+        return self._get_task_meta()["result"]
+
+    @property
+    def info(self) -> Any:
+        """The same as `result`."""
+        return self._get_task_meta()["result"]
+
+    @property
+    def state(self) -> str:
+        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED, or a name of the task's own."""
+        return self._get_task_meta()["status"]
+
+    @property
+    def status(self) -> str:
+        """The same as `state`."""
+        return self._get_task_meta()["status"]
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of a task that failed."""
+        return self._get_task_meta().get("traceback")
+
+    @property
+    def children(self) -> list[Any] | None:
+        """Results of the tasks that this one called."""
+        return self._get_task_meta().get("children")
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When it ended."""
+        value = self._get_task_meta().get("date_done")
+        return _read_date(value) if isinstance(value, str) else value
+
+    # What follows is stored with `result_extended` only.
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task."""
+        return self._get_task_meta().get("name")
+
+    @property
+    def args(self) -> Any:
+        """Its arguments."""
+        return self._get_task_meta().get("args")
+
+    @property
+    def kwargs(self) -> Any:
+        """Its keyword arguments."""
+        return self._get_task_meta().get("kwargs")
+
+    @property
+    def worker(self) -> str | None:
+        """The node name of the worker that ran it."""
+        return self._get_task_meta().get("worker")
+
+    @property
+    def retries(self) -> int | None:
+        """How often it was retried."""
+        return self._get_task_meta().get("retries")
+
+    @property
+    def queue(self) -> str | None:
+        """The queue it came from."""
+        return self._get_task_meta().get("queue")
+
+
+def _read_date(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # before Python 3.11 it does not know "Z" and short fractions
+        from celerylite.utils.iso8601 import parse_iso8601
+
+        return parse_iso8601(text)

@@ -114,7 +114,7 @@ class ResultSet(ResultBase):
         return sum(int(result.successful()) for result in self.results)
 
     def _read(self) -> None:
-        """Read what is not known yet in one trip; what is still not ready is asked for singly by whoever needs it."""
+        """Read what is not known yet in one trip; what is not ready then is asked for singly."""
         unread = {leaf.id: leaf for leaf in self._leaves() if leaf._cache is None}
         if len(unread) > 1 and self.supports_native_join:
             for task_id, meta in self.backend.get_many(list(unread), max_iterations=1):
@@ -155,7 +155,9 @@ class ResultSet(ResultBase):
 
     maybe_reraise = maybe_throw
 
-    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False) -> Any:
+    def then(
+        self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False
+    ) -> Any:
         """Have `callback(self)` called as soon as this process learns that all results are ready."""
         for result in self.results:
             result.then(self._one_ready)
@@ -196,7 +198,7 @@ class ResultSet(ResultBase):
         disable_sync_subtasks: bool = True,
         on_interval: Callable[[], Any] | None = None,
     ) -> list[Any]:
-        """Wait for one result after the other; with `callback(id, value)` the values go there and not into the list.
+        """Wait for one result after the other; with `callback(id, value)` the values go there instead.
 
         Raises the first exception of a task (unless `propagate` is false), or `TimeoutError`.
         """
@@ -208,8 +210,8 @@ class ResultSet(ResultBase):
             if timeout and remaining is not None and remaining <= 0:
                 raise TimeoutError("join operation timed out")
             value = result.get(
-                timeout=remaining if remaining is None else max(0, remaining), propagate=propagate, interval=interval,
-                no_ack=no_ack, on_interval=on_interval, disable_sync_subtasks=disable_sync_subtasks,
+                timeout=None if remaining is None else max(0, remaining), propagate=propagate, no_ack=no_ack,
+                interval=interval, on_interval=on_interval, disable_sync_subtasks=disable_sync_subtasks,
             )  # fmt: skip
             if callback is not None:
                 callback(result.id, value)
@@ -246,7 +248,8 @@ class ResultSet(ResultBase):
 
     def _values(self, found: dict[str, Any]) -> list[Any]:
         return [
-            result._values(found) if isinstance(result, ResultSet) else found[result.id] for result in self.results
+            result._values(found) if isinstance(result, ResultSet) else found[result.id]
+            for result in self.results
         ]
 
     def iter_native(
@@ -259,14 +262,28 @@ class ResultSet(ResultBase):
     ) -> Iterator[tuple[str, Any]]:
         """(id, meta) of each result as it comes in; a set within the set gives (id, list of its results)."""
         return self.backend.iter_native(  # type: ignore[no-any-return]
-            self, timeout=timeout, interval=interval, no_ack=no_ack, on_message=on_message, on_interval=on_interval
+            self,
+            timeout=timeout,
+            interval=interval,
+            no_ack=no_ack,
+            on_message=on_message,
+            on_interval=on_interval,
         )
 
     def _iter_meta(self, **kwargs: Any) -> Iterator[dict[str, Any]]:
-        return (meta for _, meta in self.backend.get_many([leaf.id for leaf in self._leaves()], max_iterations=1, **kwargs))
+        return (
+            meta
+            for _, meta in self.backend.get_many(
+                [leaf.id for leaf in self._leaves()], max_iterations=1, **kwargs
+            )
+        )
 
     def _failed_join_report(self) -> Iterator[Any]:
-        return (leaf for leaf in self._leaves() if leaf.backend.is_cached(leaf.id) and leaf.state in states.PROPAGATE_STATES)
+        return (
+            leaf
+            for leaf in self._leaves()
+            if leaf.backend.is_cached(leaf.id) and leaf.state in states.PROPAGATE_STATES
+        )
 
     @property
     def supports_native_join(self) -> bool:

@@ -36,4 +36,4 @@ default_app: Any = Proxy(lambda: _state.default_app)
 
 def bugreport(app: Celery | None = None) -> str:
     """Versions and settings of an app."""
-    return app_or_default(app).bugreport()  # type: ignore[no-any-return]
+    return app_or_default(app).bugreport()

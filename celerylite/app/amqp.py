@@ -1,24 +1,30 @@
 """`app.amqp`: how a call becomes a message, and which queue it goes to.
 
-Sending is `Celery.send_task` with the app's broker; kombu's own producers are used only where one is handed in.
+Sending is `Celery.send_task` with the app's broker; kombu's own producers are used only where one is handed
+in.
 """
 
 from __future__ import annotations
 
-import os
 from collections import namedtuple
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from celerylite import signals
+from celerylite.app import queues as _queues
 from celerylite.app import routes as _routes
+from celerylite.app.publishing import (
+    Destination,
+    announce_publish,
+    announce_published,
+    anonymous_name,
+)
 from celerylite.app.queues import QUEUE_FORMAT, Queues
 from celerylite.utils.saferepr import saferepr
 
 if TYPE_CHECKING:
-    from kombu import Exchange, Queue
+    from kombu.entity import Exchange, Queue
 
     from celerylite.app.base import Celery
 
@@ -33,39 +39,6 @@ task_message = namedtuple("task_message", ("headers", "properties", "body", "sen
 _PLAIN = frozenset((int, float, bool, str, type(None)))
 #: Below this length nothing is cut off by `saferepr`, whatever maximum a user may sensibly set.
 _SHORT = 1000
-
-
-class Destination:
-    """Where the messages of one kind of call go, and how they are written; worked out once for plain calls."""
-
-    __slots__ = (
-        "compression",
-        "declare",
-        "delivery_mode",
-        "exchange",
-        "headers",
-        "policy",
-        "properties",
-        "queue",
-        "queue_name",
-        "retry",
-        "routing_key",
-        "serializer",
-    )
-
-    exchange: Any
-    routing_key: str
-    queue: Queue | None
-    queue_name: str | None
-    declare: list[Queue] | None
-    delivery_mode: int
-    serializer: str
-    compression: str | None
-    retry: bool
-    policy: dict[str, Any]
-    headers: Mapping[str, Any] | None
-    #: Options that are not known here travel as properties of the message, as in Celery.
-    properties: dict[str, Any]
 
 
 class AMQP:
@@ -94,8 +67,9 @@ class AMQP:
         create_missing_queue_exchange_type: str | None = None,
         autoexchange: Any = None,
         max_priority: int | None = None,
-    ) -> Queues:
-        """A table of queues with the app's settings as defaults; without any queue, the default one is in it."""
+    ) -> _queues.Queues:
+        """A table of queues with the app's settings as defaults; without any queue, the default one is in
+        it."""
         conf = self.app.conf
         if not queues and conf.task_default_queue:
             queues = (self._make_default_queue(),)
@@ -111,7 +85,7 @@ class AMQP:
         )
 
     def _make_default_queue(self) -> Queue:
-        from kombu import Queue  # lazy: kombu is imported when the first queue is needed
+        from kombu.entity import Queue  # lazy: kombu is imported when the first queue is needed
 
         conf = self.app.conf
         arguments = None
@@ -125,17 +99,19 @@ class AMQP:
         )
 
     @cached_property
-    def queues(self) -> Queues:
+    def queues(self) -> _queues.Queues:
         """The queues of `task_queues`, and those made for names that calls used."""
         return self.Queues(self.app.conf.task_queues)
 
     @cached_property
     def default_exchange(self) -> Exchange:
         """The exchange of queues that name none."""
-        from kombu import Exchange  # lazy, as above
+        from kombu.entity import Exchange  # lazy, as above
 
         conf = self.app.conf
-        return Exchange(conf.task_default_exchange or conf.task_default_queue, conf.task_default_exchange_type)
+        return Exchange(
+            conf.task_default_exchange or conf.task_default_queue, conf.task_default_exchange_type
+        )
 
     @property
     def default_queue(self) -> Queue:
@@ -186,7 +162,9 @@ class AMQP:
                     key = (name, options.get("serializer"), queue)
                     found = self._plain.get(key)
                     if found is None:
-                        found = self._plain[key] = self._resolve(router.route(options, name, args, kwargs, task_type))
+                        found = self._plain[key] = self._resolve(
+                            router.route(options, name, args, kwargs, task_type)
+                        )
                     return found
         return self._resolve(router.route(options, name, args, kwargs, task_type))
 
@@ -215,7 +193,9 @@ class AMQP:
         retry = route.pop("retry", None)
         to.retry = conf.task_publish_retry if retry is None else retry
         policy = route.pop("retry_policy", None)
-        to.policy = dict(conf.task_publish_retry_policy, **policy) if policy else conf.task_publish_retry_policy
+        to.policy = (
+            dict(conf.task_publish_retry_policy, **policy) if policy else conf.task_publish_retry_policy
+        )
         to.serializer = route.pop("serializer", None) or conf.task_serializer
         to.compression = route.pop("compression", None) or conf.task_compression
         to.headers = route.pop("headers", None)
@@ -229,7 +209,7 @@ class AMQP:
             mode = getattr(getattr(queue, "exchange", None), "delivery_mode", None)
         if mode is None:
             mode = self.app.conf.task_default_delivery_mode
-        return _DELIVERY_MODES.get(mode, mode)  # type: ignore[no-any-return]
+        return _DELIVERY_MODES.get(mode, mode)
 
     # messages
 
@@ -355,7 +335,7 @@ class AMQP:
             "taskset": group_id,
             "chord": chord,
         }
-        sent = None
+        sent: Any = None
         if create_sent_event:
             sent = {"uuid": task_id, "name": name, "args": saferepr(args), "kwargs": saferepr(kwargs)}
             sent.update(retries=retries, eta=eta, expires=expires)
@@ -367,12 +347,13 @@ class AMQP:
             # Quotes and unprintable characters are written in another way by saferepr.
             if len(text) < _SHORT <= maxsize and "\\" not in text and '"' not in text:
                 return text
-        return saferepr(value, maxsize, self.app.conf.task_repr_maxlevels or None)  # type: ignore[no-any-return]
+        return saferepr(value, maxsize, self.app.conf.task_repr_maxlevels)
 
     def _times(
         self, countdown: Any, eta: Any, expires: Any, now: datetime | None, timezone: tzinfo | None
     ) -> tuple[Any, Any]:
-        """`eta` and `expires` as they stand in the headers: ISO text, in the app's time zone where we computed them."""
+        """`eta` and `expires` as they stand in the headers: ISO text, in the app's time zone where we
+        computed them."""
         if countdown:
             eta = self._after(countdown, "countdown", now, timezone)
         if isinstance(expires, int | float):
@@ -387,7 +368,7 @@ class AMQP:
         from celerylite.utils.time import add_seconds_to_datetime, maybe_make_aware  # lazy: 5 ms
 
         self._verify_seconds(seconds, what)
-        start = now or self.app.now()
+        start: datetime = now or self.app.now()
         return maybe_make_aware(add_seconds_to_datetime(start, seconds), tz=timezone or self.app.timezone)
 
     def _verify_seconds(self, s: Any, what: str) -> Any:
@@ -435,7 +416,7 @@ class AMQP:
 
     @property
     def Connection(self) -> Any:
-        from kombu import Connection  # lazy, as above
+        from kombu.connection import Connection  # lazy, as above
 
         return Connection
 
@@ -443,13 +424,13 @@ class AMQP:
 
     @property
     def Consumer(self) -> Any:
-        from kombu import Consumer  # lazy, as above
+        from kombu.messaging import Consumer  # lazy, as above
 
         return Consumer
 
     @property
     def Producer(self) -> Any:
-        from kombu import Producer  # lazy, as above
+        from kombu.messaging import Producer  # lazy, as above
 
         return Producer
 
@@ -476,42 +457,6 @@ _PLAIN_OPTIONS = frozenset(("serializer", "queue"))
 _FOR_THE_SENDER = ("timeout", "confirm_timeout", "immediate", "mandatory", "event_dispatcher")
 
 _DELIVERY_MODES = {"transient": 1, "persistent": 2}
-
-_anonymous: tuple[int, str] = (0, "")
-
-
-def anonymous_name() -> str:
-    """How this process signs its messages: gen<pid>@<host>."""
-    global _anonymous
-    pid = os.getpid()
-    if _anonymous[0] != pid:
-        from celerylite.utils.nodenames import anon_nodename  # lazy: it imports socket
-
-        _anonymous = (pid, anon_nodename())
-    return _anonymous[1]
-
-
-def announce_publish(name: str, headers: Any, body: Any, properties: Any, to: Destination) -> None:
-    """Signal `before_task_publish`; what receivers change in the dicts is what is sent."""
-    if signals.before_task_publish.receivers:
-        signals.before_task_publish.send(
-            sender=name,
-            body=body,
-            exchange=to.exchange,
-            routing_key=to.routing_key,
-            declare=to.declare,
-            headers=headers,
-            properties=properties,
-            retry_policy=to.policy,
-        )
-
-
-def announce_published(name: str, headers: Any, body: Any, to: Destination) -> None:
-    """Signal `after_task_publish`."""
-    if signals.after_task_publish.receivers:
-        signals.after_task_publish.send(
-            sender=name, body=body, headers=headers, exchange=to.exchange, routing_key=to.routing_key
-        )
 
 
 def _checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:

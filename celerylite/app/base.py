@@ -1,4 +1,5 @@
-"""The app: `Celery` is what a project makes one of. It holds the configuration, the tasks and the connections.
+"""The app: `Celery` is what a project makes one of. It holds the configuration, the tasks and the
+connections.
 
 Its parts stand beside this file: configuring, declaring (tasks), connecting, sending.
 """
@@ -18,9 +19,10 @@ from celerylite import _state, canvas
 from celerylite.app import builtins
 from celerylite.app.amqp import AMQP
 from celerylite.app.annotations import prepare as prepare_annotations
-from celerylite.app.configuring import Configuring
+from celerylite.app.configuring import Configuring, PendingConfiguration
 from celerylite.app.connecting import Connecting
 from celerylite.app.declaring import Declaring
+from celerylite.app.publishing import forget_process
 from celerylite.app.registry import TaskRegistry
 from celerylite.app.sending import Sending
 from celerylite.app.task import Task
@@ -32,7 +34,7 @@ from celerylite.utils.imports import instantiate, symbol_by_name
 if TYPE_CHECKING:
     from celerylite.canvas import Signature
 
-__all__ = ("App", "Celery")
+__all__ = ("App", "Celery", "PendingConfiguration")
 
 BUILTIN_FIXUPS = {"celerylite.fixups.django:fixup"}
 
@@ -42,7 +44,8 @@ builtins.register()
 class Celery(Configuring, Declaring, Connecting, Sending):
     """A Celery application.
 
-    `main` names the tasks of the script that is run; `broker`, `backend`, `include` and any other keyword are settings.
+    `main` names the tasks of the script that is run; `broker`, `backend`, `include` and any other keyword are
+    settings.
     """
 
     IS_macOS = sys.platform == "darwin"
@@ -67,9 +70,12 @@ class Celery(Configuring, Declaring, Connecting, Sending):
     user_options: Any = None
     steps: Any = None
     _fixups: Any = None
-    on_after_configure: Signal
-    on_after_finalize: Signal
-    on_after_fork: Signal
+    #: Signals of this app: its configuration is about to be read, was read; all tasks are there; a child was
+    #: forked.
+    on_configure: Any = None
+    on_after_configure: Any = None
+    on_after_finalize: Any = None
+    on_after_fork: Any = None
 
     def __init__(
         self,
@@ -108,28 +114,35 @@ class Celery(Configuring, Declaring, Connecting, Sending):
         self.strict_typing = strict_typing
         self._config_source, self._config_source_silent = config_source, config_source_silent
         self.user_options, self.steps = defaultdict(set), defaultdict(set)
-        self._finalize_mutex, self._connect_lock = threading.RLock(), threading.RLock()
+        self._finalize_mutex = threading.RLock()
+        self._connect_lock: Any = threading.RLock()
         self._oids = threading.local()
         self._pending_periodic_tasks: list[tuple[str, Any]] = []
         self._unannotated: list[type[Task[..., Any]]] = []
         self._duplicate_task_names_warned: set[str] = set()
         self._set_tasks(tasks)
         self._set_signals()
-        self._conf = self._make_conf({**(changes or {}), **self._settings_given(broker, backend, include), **kwargs})
+        self._conf = self._make_conf(
+            {**(changes or {}), **self._settings_given(broker, backend, include), **kwargs}
+        )
         self.fixups = set(self.builtin_fixups) if fixups is None else fixups
-        self._fixups = [symbol_by_name(fixup)(self) if isinstance(fixup, str) else fixup(self) for fixup in self.fixups]
+        self._fixups = [
+            symbol_by_name(fixup)(self) if isinstance(fixup, str) else fixup(self) for fixup in self.fixups
+        ]
         if self.set_as_current:
             self.set_current()
         self.on_init()
         _state._register_app(self)
 
     def _set_tasks(self, tasks: Any) -> None:
-        registry = symbol_by_name(self.registry_cls) if isinstance(self.registry_cls, str) else self.registry_cls
+        registry = (
+            symbol_by_name(self.registry_cls) if isinstance(self.registry_cls, str) else self.registry_cls
+        )
         self._tasks = tasks if isinstance(tasks, TaskRegistry) else registry(tasks or {})
 
     def _set_signals(self) -> None:
         # A subclass may define `on_configure` as a method; the others are always signals.
-        if getattr(type(self), "on_configure", None) is None:
+        if type(self).on_configure is None:
             self.on_configure = Signal(name="app.on_configure")
         self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize")
@@ -168,6 +181,9 @@ class Celery(Configuring, Declaring, Connecting, Sending):
         self._disconnect()
         _state._deregister_app(self)
 
+    def __class_getitem__(cls, item: Any) -> type[Celery]:
+        return cls
+
     def __enter__(self) -> Celery:
         return self
 
@@ -179,7 +195,7 @@ class Celery(Configuring, Declaring, Connecting, Sending):
     @cached_property
     def amqp(self) -> AMQP:
         """Queues, routes and message format."""
-        return instantiate(self.amqp_cls, app=self)  # type: ignore[no-any-return]
+        return instantiate(self.amqp_cls, app=self)
 
     @cached_property
     def loader(self) -> Any:
@@ -289,7 +305,7 @@ class Celery(Configuring, Declaring, Connecting, Sending):
     def signature(self, *args: Any, **kwargs: Any) -> Signature:
         """A signature bound to this app."""
         kwargs["app"] = self
-        return self._canvas.signature(*args, **kwargs)  # type: ignore[no-any-return]
+        return self._canvas.signature(*args, **kwargs)
 
     @property
     def _canvas(self) -> Any:
@@ -307,9 +323,19 @@ class Celery(Configuring, Declaring, Connecting, Sending):
         return key
 
     def _sig_to_periodic_task_entry(
-        self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = None, name: str | None = None, **opts: Any
+        self,
+        schedule: Any,
+        sig: Any,
+        args: Any = (),
+        kwargs: Any = None,
+        name: str | None = None,
+        **opts: Any,
     ) -> tuple[str, dict[str, Any]]:
-        sig = sig.clone(args, kwargs or {}) if isinstance(sig, canvas.Signature) else self.signature(sig.name, args, kwargs)
+        sig = (
+            sig.clone(args, kwargs or {})
+            if isinstance(sig, canvas.Signature)
+            else self.signature(sig.name, args, kwargs)
+        )
         entry = {
             "schedule": schedule,
             "task": sig.name,
@@ -319,7 +345,7 @@ class Celery(Configuring, Declaring, Connecting, Sending):
         }
         return name or repr(sig), entry
 
-    def _add_periodic_task(self, key: str, entry: dict[str, Any]) -> None:
+    def _add_periodic_task(self, key: str, entry: dict[str, Any], name: str | None = None) -> None:
         self._conf.beat_schedule[key] = entry
 
     def select_queues(self, queues: Any = None) -> None:
@@ -328,24 +354,25 @@ class Celery(Configuring, Declaring, Connecting, Sending):
 
     # -- the command line
 
-    def start(self, argv: list[str] | None = None) -> None:
-        """Run the command line, `celerylite ARGV`, with this app."""
-        from celerylite.bin.celery import main  # upwards: the command line stands on everything
+    def start(self, argv: list[str] | None = None) -> Any:
+        """Run the command line with this app; `argv` are the words after the program's name."""
+        from click.exceptions import Exit  # lazy: only who starts commands needs them
 
-        main.main(args=argv, standalone_mode=False, obj=None) if hasattr(main, "main") else self._start(argv)
+        from celerylite.bin.celery import celery  # upwards: the command line stands on everything
+
+        try:
+            return celery.main(args=argv, obj=self, standalone_mode=False)
+        except Exit as exc:
+            return exc.exit_code
 
     def worker_main(self, argv: list[str] | None = None) -> None:
-        """Run `celerylite worker`, with the rest of the command line in `argv`."""
-        argv = sys.argv if argv is None else argv
+        """Run the command `worker`, with its options in `argv`."""
+        argv = sys.argv[1:] if argv is None else argv
         if "worker" not in argv:
             raise ValueError(
-                "The worker sub-command must be specified in argv.\n"
-                "Use app.start() to programmatically start other commands."
+                "argv names no worker: worker_main(['worker', …]); app.start() runs other commands"
             )
         self.start(argv=argv)
-
-    def _start(self, argv: list[str] | None) -> None:
-        raise NotImplementedError
 
     # -- time and identity
 
@@ -378,7 +405,7 @@ class Celery(Configuring, Declaring, Connecting, Sending):
     def thread_oid(self) -> str:
         """An id of this app in this thread."""
         try:
-            return self._oids.oid  # type: ignore[no-any-return]
+            return self._oids.oid
         except AttributeError:
             oid = self._oids.oid = _oid(self, threading.get_ident())
             return oid
@@ -425,10 +452,10 @@ def _unpickle_attribute(app: Celery, name: str, args: Any) -> Any:
 
 
 def _after_fork_in_child() -> None:
+    forget_process()
     for app in list(_state._get_active_apps()):
         app._after_fork()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-

@@ -13,7 +13,8 @@ __all__ = ("add_accumulate_task", "add_backend_cleanup_task", "register")
 
 
 def add_backend_cleanup_task(app: Celery) -> Any:
-    """`celery.backend_cleanup` deletes results that have expired, in stores that do not do so by themselves."""
+    """`celery.backend_cleanup` deletes results that have expired, in stores that do not do so by
+    themselves."""
 
     def backend_cleanup() -> None:
         app.backend.cleanup()

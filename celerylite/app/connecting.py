@@ -1,4 +1,5 @@
-"""Connections of an app: its broker, its result backend, and kombu's connections and pools. A part of `Celery`."""
+"""Connections of an app: its broker, its result backend, and kombu's connections and pools. A part of
+`Celery`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from celerylite.app.base import Celery
     from celerylite.brokers.base import Broker
 
 
@@ -23,7 +23,7 @@ class Connecting:
     # -- the task plane
 
     @property
-    def broker(self: Celery) -> Broker:
+    def broker(self: Any) -> Broker:
         """Where calls are sent to and taken from; one for the process."""
         if self._broker is None:
             from celerylite import brokers  # lazy: kombu and redis are imported when the first call is sent
@@ -34,7 +34,7 @@ class Connecting:
         return self._broker
 
     @property
-    def backend(self: Celery) -> Any:
+    def backend(self: Any) -> Any:
         """Where results are stored."""
         if self._backend_shared is None:
             with self._connect_lock:
@@ -43,10 +43,10 @@ class Connecting:
         return self._backend_shared
 
     @backend.setter
-    def backend(self: Celery, backend: Any) -> None:
+    def backend(self: Any, backend: Any) -> None:
         self._backend_shared = backend
 
-    def _get_backend(self: Celery) -> Any:
+    def _get_backend(self: Any) -> Any:
         from celerylite import backends  # lazy, as above
 
         cls, url = backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
@@ -54,16 +54,16 @@ class Connecting:
 
     # -- kombu's connections
 
-    def connection_for_read(self: Celery, url: str | None = None, **kwargs: Any) -> Any:
+    def connection_for_read(self: Any, url: str | None = None, **kwargs: Any) -> Any:
         """A kombu connection for consuming."""
         return self._connection(url or self.conf.broker_read_url, **kwargs)
 
-    def connection_for_write(self: Celery, url: str | None = None, **kwargs: Any) -> Any:
+    def connection_for_write(self: Any, url: str | None = None, **kwargs: Any) -> Any:
         """A kombu connection for publishing."""
         return self._connection(url or self.conf.broker_write_url, **kwargs)
 
     def connection(
-        self: Celery,
+        self: Any,
         hostname: str | None = None,
         userid: str | None = None,
         password: str | None = None,
@@ -98,7 +98,7 @@ class Connecting:
     broker_connection = connection
 
     def _connection(
-        self: Celery,
+        self: Any,
         url: Any,
         userid: str | None = None,
         password: str | None = None,
@@ -131,7 +131,7 @@ class Connecting:
         )
 
     @property
-    def pool(self: Celery) -> Any:
+    def pool(self: Any) -> Any:
         """kombu's pool of connections to the broker."""
         if self._pool is None:
             from kombu import pools  # lazy, as above
@@ -142,13 +142,16 @@ class Connecting:
         return self._pool
 
     @property
-    def producer_pool(self: Celery) -> Any:
+    def producer_pool(self: Any) -> Any:
         """kombu's pool of producers."""
         return self.amqp.producer_pool
 
     @contextmanager
-    def connection_or_acquire(self: Celery, connection: Any = None, pool: bool = True, *_: Any, **__: Any) -> Iterator[Any]:
-        """The connection given, or one from the pool (or a new one, without `pool`) that is given back afterwards."""
+    def connection_or_acquire(
+        self: Any, connection: Any = None, pool: bool = True, *_: Any, **__: Any
+    ) -> Iterator[Any]:
+        """The connection given, or one from the pool (or a new one, without `pool`) that is given back
+        afterwards."""
         if connection is not None:
             yield connection
             return
@@ -158,19 +161,21 @@ class Connecting:
     default_connection = connection_or_acquire
 
     @contextmanager
-    def producer_or_acquire(self: Celery, producer: Any = None) -> Iterator[Any]:
+    def producer_or_acquire(self: Any, producer: Any = None) -> Iterator[Any]:
         """The producer given, or one from the pool that is given back afterwards."""
         if producer is not None:
             yield producer
             return
-        with self.producer_pool.acquire(block=True, timeout=self.conf.broker_pool_acquire_timeout) as acquired:
+        with self.producer_pool.acquire(
+            block=True, timeout=self.conf.broker_pool_acquire_timeout
+        ) as acquired:
             yield acquired
 
     default_producer = producer_or_acquire
 
     # -- the end
 
-    def _disconnect(self: Celery) -> None:
+    def _disconnect(self: Any) -> None:
         """Close what is open; it opens again when it is used again."""
         broker, self._broker = self._broker, None
         if broker is not None:
@@ -179,9 +184,9 @@ class Connecting:
         if pool is not None:
             pool.force_close_all()
 
-    def _after_fork(self: Celery) -> None:
+    def _after_fork(self: Any) -> None:
         """In a forked child: drop the parent's connections without touching them."""
-        self._connect_lock = threading.Lock()
+        self._connect_lock = threading.RLock()
         self._broker = self._pool = None
         self._oids = threading.local()
         self.__dict__.pop("oid", None)

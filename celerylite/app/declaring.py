@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
@@ -19,18 +20,15 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_DUPLICATE = """Task name {name!r} is already registered to a different callable.
+_DUPLICATE = """Two callables want the task name {name!r}:
 
-Existing: {existing}
-New:      {new}
+    registered: {existing}
+    now also:   {new}
 
 {consequence}
-
-Every task must have a unique name. Pass an explicit name= to the task decorator, or rename one of the callables."""
-_KEPT_FIRST = (
-    "The new callable was not registered; calls under this name reach the callable registered first."
-)
-_REPLACED = "The new callable replaced the existing one; calls under this name now reach the new callable."
+Give one of them another name, with name= in the decorator."""
+_KEPT_FIRST = "The first one stays: calls by this name go to it."
+_REPLACED = "The second one takes its place: calls by this name go to it from now on."
 
 
 class Header:
@@ -42,6 +40,15 @@ class Header:
         self.fun = fun
         self.bound = bound
         self._check: Callable[..., None] | None = None
+
+    @property
+    def __signature__(self) -> Any:
+        from inspect import signature  # lazy, as below
+
+        parameters = signature(self.fun)
+        if self.bound:
+            return parameters.replace(parameters=list(parameters.parameters.values())[1:])
+        return parameters
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         check = self._check
@@ -61,13 +68,13 @@ class Declaring:
     finalized: bool = False
 
     @overload
-    def task(self: Celery, fun: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self: Any, fun: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def task(
-        self: Celery, *, bind: BindTrue, **opts: Any
+        self: Any, *, bind: BindTrue, **opts: Any
     ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
     @overload
-    def task(self: Celery, *, bind: BindFalse = ..., **opts: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self: Any, *, bind: BindFalse = ..., **opts: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
     def task(self: Any, *args: Any, **opts: Any) -> Any:
         """Decorator: make a task of a function. Options become attributes of the task."""
         if len(args) > 1:
@@ -85,7 +92,7 @@ class Declaring:
         return make(args[0]) if args else make
 
     def _task_from_fun(
-        self: Celery,
+        self: Any,
         fun: Callable[..., Any],
         name: str | None = None,
         base: Any = None,
@@ -121,17 +128,15 @@ class Declaring:
             __module__=fun.__module__,
             __annotations__=getattr(fun, "__annotations__", {}),
             __header__=staticmethod(Header(fun, bind)) if self.strict_typing else None,
-            __wrapped__=run,
+            __wrapped__=run if bind else staticmethod(run),
         )
         # One class for each task: options are class attributes, and `on_bound` sees the task's own class.
         task = type(fun.__name__, (base,), attributes)()
-        try:
-            task.__qualname__ = fun.__qualname__
-        except AttributeError:  # callable objects have none
-            pass
+        task.__name__ = fun.__name__
+        task.__qualname__ = getattr(fun, "__qualname__", fun.__name__)
         return self._add_task(task, options)
 
-    def _add_task(self: Celery, task: Any, options: dict[str, Any]) -> Any:
+    def _add_task(self: Any, task: Any, options: dict[str, Any]) -> Any:
         self._tasks[task.name] = task
         task.bind(self)
         add_autoretry_behaviour(task, **options)
@@ -141,15 +146,16 @@ class Declaring:
             self._unannotated.append(type(task))
         return task
 
-    def _annotate_tasks(self: Celery) -> None:
+    def _annotate_tasks(self: Any) -> None:
         """Set `task_annotations` on the tasks that were declared since the last time."""
         if not self._unannotated:
             return
-        waiting, self._unannotated = self._unannotated, []
+        waiting = list(self._unannotated)
+        self._unannotated.clear()
         for task in waiting:
             task.annotate()
 
-    def register_task(self: Celery, task: Any, **options: Any) -> Any:
+    def register_task(self: Any, task: Any, **options: Any) -> Any:
         """Register a class-based task, as a class or an instance."""
         task = task() if isinstance(task, type) else task
         cls = type(task)
@@ -162,7 +168,7 @@ class Declaring:
             setattr(cls, key, value)
         return self._add_task(task, options)
 
-    def _warn_if_duplicate_task_name(self: Celery, task: Any, fun: Any, name: str) -> None:
+    def _warn_if_duplicate_task_name(self: Any, task: Any, fun: Any, name: str) -> None:
         known = getattr(task, "__wrapped__", task)
         if known is fun or _where(known) == _where(fun):
             return
@@ -170,41 +176,43 @@ class Declaring:
             self._duplicate_task_names_warned.add(name)
             self._warn_duplicate_task_name(name, known, fun, _KEPT_FIRST)
 
-    def _warn_duplicate_task_name(self: Celery, name: str, existing: Any, new: Any, consequence: str) -> None:
+    def _warn_duplicate_task_name(self: Any, name: str, existing: Any, new: Any, consequence: str) -> None:
         text = _DUPLICATE.format(name=name, existing=_path(existing), new=_path(new), consequence=consequence)
-        warnings.warn(text, DuplicateTaskNameWarning, stacklevel=4)
+        warnings.warn(text, DuplicateTaskNameWarning, stacklevel=_level_of_caller())
 
-    def gen_task_name(self: Celery, name: str, module: str) -> str:
+    def gen_task_name(self: Any, name: str, module: str) -> str:
         """The name of a task that was given none: module and function; tasks of `__main__` are the app's."""
-        return gen_task_name(self, name, module)  # type: ignore[no-any-return]
+        return gen_task_name(self, name, module)
 
-    def type_checker(self: Celery, fun: Callable[..., Any], bound: bool = False) -> Any:
+    def type_checker(self: Any, fun: Callable[..., Any], bound: bool = False) -> Any:
         """What checks the arguments of calls."""
         return staticmethod(Header(fun, bound))
 
     # -- all tasks together
 
     @property
-    def tasks(self: Celery) -> Any:
+    def tasks(self: Any) -> Any:
         """All tasks by name; finalizes the app."""
         if not self.finalized:
             self.finalize(auto=True)
         return self._tasks
 
-    def finalize(self: Celery, auto: bool = False) -> None:
+    def finalize(self: Any, auto: bool = False) -> None:
         """Make the app complete: built-in and shared tasks are registered, annotations set."""
         with self._finalize_mutex:
             if self.finalized:
                 return
             if auto and not self.autofinalize:
-                raise RuntimeError("Contract breach: app not finalized")
+                raise RuntimeError(
+                    "the app is not finalized, and autofinalize is off: call app.finalize() first"
+                )
             self.finalized = True
             _state._announce_app_finalized(self)
             self._annotate_tasks()
             self.on_after_finalize.send(sender=self)
 
     def autodiscover_tasks(
-        self: Celery, packages: Any = None, related_name: str | None = "tasks", force: bool = False
+        self: Any, packages: Any = None, related_name: str | None = "tasks", force: bool = False
     ) -> Any:
         """Import the module `related_name` of each package: when the worker starts, or now with `force`.
 
@@ -212,20 +220,18 @@ class Declaring:
         """
         if force:
             return self._autodiscover_tasks(packages, related_name)
-        signals.import_modules.connect(
-            _Discovery(self, packages, related_name), weak=False, sender=self
-        )
+        signals.import_modules.connect(_Discovery(self, packages, related_name), weak=False, sender=self)
         return None
 
-    def _autodiscover_tasks(self: Celery, packages: Any, related_name: str | None, **kwargs: Any) -> Any:
+    def _autodiscover_tasks(self: Any, packages: Any, related_name: str | None, **kwargs: Any) -> Any:
         if packages:
             return self._autodiscover_tasks_from_names(packages, related_name)
         return self._autodiscover_tasks_from_fixups(related_name)
 
-    def _autodiscover_tasks_from_names(self: Celery, packages: Any, related_name: str | None) -> Any:
+    def _autodiscover_tasks_from_names(self: Any, packages: Any, related_name: str | None) -> Any:
         return self.loader.autodiscover_tasks(packages() if callable(packages) else packages, related_name)
 
-    def _autodiscover_tasks_from_fixups(self: Celery, related_name: str | None) -> Any:
+    def _autodiscover_tasks_from_fixups(self: Any, related_name: str | None) -> Any:
         names = [
             name
             for fixup in self._fixups
@@ -243,6 +249,15 @@ class _Discovery:
 
     def __call__(self, **kwargs: Any) -> None:
         self.app._autodiscover_tasks(self.packages, self.related_name)
+
+
+def _level_of_caller() -> int:
+    """The stack level of the first frame outside of this package, seen from the function that calls this
+    one."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("celerylite."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _left_to_config(base: type, key: str, value: Any) -> bool:
@@ -281,10 +296,7 @@ def shared_task(*args: Any, **kwargs: Any) -> Any:
 
     def make(fun: Callable[..., Any]) -> Any:
         if isinstance(fun, Proxy | Task):
-            raise TypeError(
-                "@shared_task was applied more than once to the same function. "
-                "Remove the extra @shared_task decorator."
-            )
+            raise TypeError(f"{fun!r} is a task already: one @shared_task is enough")
         name = kwargs.get("name")
 
         def add_to(app: Celery) -> Any:

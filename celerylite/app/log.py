@@ -48,6 +48,8 @@ class Logging:
 
     #: Whether logging was set up in this process; shared by all apps, as loggers are.
     _setup = False
+    #: The handlers that we made in this process, or in the one that it was forked from.
+    _handlers: list[logging.Handler] = []
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -86,6 +88,9 @@ class Logging:
         """
         environ = os.environ
         self.already_setup = False
+        for handler in self._handlers:
+            handler.close()  # our copy of the file that our parent has open
+        self._handlers.clear()
         return self.setup(
             int(environ.get("CELERY_LOG_LEVEL") or 0) or None,
             environ.get("CELERY_LOG_FILE") or None,
@@ -215,6 +220,7 @@ class Logging:
             handler = self._detect_handler(logfile)
             handler.setFormatter(formatter(format, use_color=colorize, datefmt=datefmt))  # type: ignore[call-arg]
             logger.addHandler(handler)
+            self._handlers.append(handler)
         return logger
 
     def _detect_handler(self, logfile: Any = None) -> logging.Handler:

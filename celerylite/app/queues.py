@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kombu import Exchange, Queue
+    from kombu.entity import Exchange, Queue
 
 QUEUE_FORMAT = ".> {0.name:<16} exchange={0.exchange.name}({0.exchange.type}) key={0.routing_key}"
 
@@ -68,8 +68,9 @@ class Queues(dict[str, Any]):
         return self._add(queue)
 
     def add_compat(self, name: str, **options: Any) -> Any:
-        """Add a queue by its name and the options of `Queue.from_dict` (`binding_key` is an older `routing_key`)."""
-        from kombu import Queue  # lazy: kombu is imported when the first queue is needed
+        """Add a queue by its name and the options of `Queue.from_dict` (`binding_key` is an older
+        `routing_key`)."""
+        from kombu.entity import Queue  # lazy: kombu is imported when the first queue is needed
 
         options.setdefault("routing_key", options.get("binding_key"))
         if options["routing_key"] is None:
@@ -91,7 +92,7 @@ class Queues(dict[str, Any]):
 
     def new_missing(self, name: str) -> Any:
         """A queue for a name that the settings do not know: its own exchange and key, of the same name."""
-        from kombu import Exchange, Queue  # lazy, as above
+        from kombu.entity import Exchange, Queue  # lazy, as above
 
         arguments: dict[str, Any] | None = None
         if self.create_missing_queue_type and self.create_missing_queue_type != "classic":
@@ -142,7 +143,7 @@ class Queues(dict[str, Any]):
 
 
 def _is_queue(value: Any) -> bool:
-    from kombu import Queue  # lazy, as above
+    from kombu.entity import Queue  # lazy, as above
 
     return isinstance(value, Queue)
 

@@ -62,7 +62,8 @@ def _expand(route: Any) -> Any:
 
 
 class _NamedRouter:
-    """A router given by its dotted path, imported when the first task is routed: settings may name modules of tasks."""
+    """A router given by its dotted path, imported when the first task is routed: settings may name modules
+    of tasks."""
 
     def __init__(self, path: str) -> None:
         self.path = path

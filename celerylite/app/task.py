@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from celerylite import _state, canvas, context, states
 from celerylite.app.annotations import annotate
+from celerylite.app.attributes import AppOfTask, FromConfig, RequestStack, getattr_static
 from celerylite.app.registry import _unpickle_task_v2
+from celerylite.app.retrying import Retrying
+from celerylite.app.utils import appstr
 from celerylite.context import Context
-from celerylite.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
+from celerylite.exceptions import Ignore, Retry
 from celerylite.utils import uuid
 from celerylite.utils.functional import maybe_list
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from celerylite.app.base import Celery
     from celerylite.canvas import Signature
     from celerylite.result import AsyncResult, EagerResult
@@ -46,92 +47,16 @@ CALL_OPTIONS = (
 )
 
 
-class FromConfig:
-    """A task attribute that was not given: the setting says, each time it is read."""
+class Task(Retrying, Generic[P, R]):
+    """A function that can be called later, elsewhere. `P` are its parameters, `R` what it returns.
 
-    __slots__ = ("name", "setting")
-
-    def __init__(self, name: str, setting: str) -> None:
-        self.name = name
-        self.setting = setting
-
-    def __get__(self, task: Any, cls: type[Task[..., Any]]) -> Any:
-        app = cls._app
-        if app is None:
-            return None
-        if app._unannotated:
-            app._annotate_tasks()
-            found = getattr_static(cls, self.name)
-            if not isinstance(found, FromConfig):  # the annotations have set it just now
-                return found
-        return getattr(app._conf, self.setting)
-
-
-def getattr_static(cls: type, name: str) -> Any:
-    """The attribute of a class as it stands there, without asking descriptors."""
-    for base in cls.__mro__:
-        if name in base.__dict__:
-            return base.__dict__[name]
-    return None
-
-
-class _AppOfTask:
-    """`task.app` and `Task.app`: the app that the task is bound to, else the current one."""
-
-    def __get__(self, task: Any, cls: type[Task[..., Any]]) -> Celery:
-        return cls._get_app()
-
-    def __set__(self, task: Any, app: Celery) -> None:
-        type(task)._app = app
-
-
-class _RequestStack:
-    """The requests of one task, as the stack object of Celery: `top`, `push`, `pop`, `stack`."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: Task[..., Any]) -> None:
-        self._task = task
-
-    def push(self, request: Context) -> Context:
-        context.push(self._task, request)
-        return request
-
-    def pop(self) -> Context | None:
-        frame = context.top()
-        if frame is None or frame.task is not self._task:
-            return None
-        context.leave()
-        return frame.context
-
-    @property
-    def top(self) -> Context | None:
-        return context.for_task(self._task)
-
-    @property
-    def stack(self) -> list[Context]:
-        found, frame = [], context.top()
-        while frame is not None:
-            if frame.task is self._task:
-                found.append(frame.context)
-            frame = frame.below
-        return found[::-1]
-
-    def __len__(self) -> int:
-        return len(self.stack)
-
-
-class Task(Generic[P, R]):
-    """A function that can be called later, elsewhere. `P` are its parameters, `R` what it returns."""
+    The class is long because all of this is public: every attribute and method is one of Celery's.
+    """
 
     #: The name it is registered by.
     name: Any = None
     #: Whether calls are checked against the parameters of the function.
     typing: bool = True
-    #: How often it may be retried; None is for ever.
-    max_retries: int | None = 3
-    #: Seconds before a retry, where the call does not say.
-    default_retry_delay: float = 3 * 60
     #: Calls a second ("100/s", "10/m"), for each worker.
     rate_limit: Any = FromConfig("rate_limit", "task_default_rate_limit")
     #: Do not store what it returns.
@@ -158,7 +83,9 @@ class Task(Generic[P, R]):
     track_started: Any = FromConfig("track_started", "task_track_started")
     #: Messages are acknowledged after the task has run.
     acks_late: Any = FromConfig("acks_late", "task_acks_late")
-    acks_on_failure_or_timeout: Any = FromConfig("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout")
+    acks_on_failure_or_timeout: Any = FromConfig(
+        "acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"
+    )
     acks_on_failure: Any = FromConfig("acks_on_failure", "task_acks_on_failure")
     acks_on_timeout: Any = FromConfig("acks_on_timeout", "task_acks_on_timeout")
     #: With `acks_late`: a message whose process died goes back to its queue.
@@ -174,7 +101,6 @@ class Task(Generic[P, R]):
     #: A base for other tasks; not registered.
     abstract: bool = True
 
-    MaxRetriesExceededError = MaxRetriesExceededError
     #: The names of the classes that would handle its messages in Celery's worker; ours has one road.
     Strategy: Any = "celerylite.worker.strategy:default"
     Request: Any = "celerylite.worker.request:Request"
@@ -198,7 +124,7 @@ class Task(Generic[P, R]):
         ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
     )
 
-    app: Any = _AppOfTask()
+    app: Any = AppOfTask()
     __bound__: ClassVar[bool] = False
     #: Raises TypeError for a call that does not fit; made by `@app.task`.
     __header__: ClassVar[Callable[..., None] | None] = None
@@ -206,6 +132,8 @@ class Task(Generic[P, R]):
     _backend: Any = None
     _default_request: Context | None = None
     _exec_options: dict[str, Any] | None = None
+    #: What runs it, where a tool has put something in its place.
+    __trace__: Any = None
     #: Turns pydantic models among the arguments into what is sent (`pydantic=True`).
     _dump_pydantic_arguments: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
 
@@ -213,7 +141,8 @@ class Task(Generic[P, R]):
 
     @classmethod
     def bind(cls, app: Celery) -> Celery:
-        """Make the class a task of `app`; attributes that are None are read from its settings from here on."""
+        """Make the class a task of `app`; attributes that are None are read from its settings from here
+        on."""
         was_bound, cls.__bound__ = cls.__bound__, True
         cls._app = app
         cls._exec_options = None
@@ -257,10 +186,10 @@ class Task(Generic[P, R]):
             if not request.called_directly and not request._protected:
                 # The worker runs it through here: it keeps the request of the message.
                 request._protected = 1
-                return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+                return self.run(*args, **kwargs)
         token = context.push(self, Context(args=args, kwargs=kwargs))
         try:
-            return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+            return self.run(*args, **kwargs)
         finally:
             context.pop(token)
 
@@ -285,7 +214,9 @@ class Task(Generic[P, R]):
     def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called by the worker when the task has failed."""
 
-    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
         """Called by the worker after the task, whatever became of it."""
 
     def on_replace(self, sig: Signature) -> Any:
@@ -319,7 +250,7 @@ class Task(Generic[P, R]):
             shadow = self.shadow_name(args, kwargs, options)
         if app.conf.task_always_eager:
             return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
-        return app.send_task(  # type: ignore[no-any-return]
+        return app.send_task(
             self.name,
             args,
             kwargs,
@@ -333,7 +264,9 @@ class Task(Generic[P, R]):
             **options,
         )
 
-    def _prepare_call(self, args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    def _prepare_call(
+        self, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> tuple[Any, Any, dict[str, Any]]:
         """Check the arguments, and put the task's own options under those of the call."""
         if self.__header__ is not None and self.typing:
             self._check_arguments(self.__header__, args, kwargs)
@@ -411,7 +344,7 @@ class Task(Generic[P, R]):
         )
         value = outcome.value
         if isinstance(value, Retry) and value.sig is not None:
-            return value.sig.apply(retries=(retries or 0) + 1)  # type: ignore[no-any-return]
+            return value.sig.apply(retries=(retries or 0) + 1)
         traceback = outcome.einfo.traceback if outcome.einfo is not None else None
         return EagerResult(task_id, value, outcome.state, traceback=traceback, name=self.name)
 
@@ -455,111 +388,6 @@ class Task(Generic[P, R]):
             }
         return request
 
-    # -- retrying and replacing
-
-    def retry(
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        exc: BaseException | None = None,
-        throw: bool = True,
-        eta: datetime | None = None,
-        countdown: float | None = None,
-        max_retries: int | None = None,
-        **options: Any,
-    ) -> Retry:
-        """Send the running task again, under the same id, and leave this execution by raising `Retry`.
-
-        `exc` is raised instead when the task was called directly or has been retried often enough.
-        """
-        request = self.request
-        limit = self.max_retries if max_retries is None else max_retries
-        if request.called_directly:
-            _raise_current(exc or Retry("Task can be retried", None))
-        if not eta and countdown is None:
-            countdown = self.default_retry_delay
-        eager = request.is_eager
-        sig = self.signature_from_request(
-            request, args, kwargs, countdown=countdown, eta=eta, retries=request.retries + 1, **options
-        )
-        if limit is not None and request.retries >= limit:
-            if exc is not None:
-                _raise_current(exc)
-            raise self.MaxRetriesExceededError(
-                f"Can't retry {self.name}[{request.id}] args:{sig.args} kwargs:{sig.kwargs}",
-                task_args=sig.args,
-                task_kwargs=sig.kwargs,
-            )
-        again = Retry(exc=exc, when=eta or countdown, is_eager=eager, sig=sig)
-        if not eager:
-            self._send_again(sig)
-        if throw:
-            raise again
-        return again
-
-    def _send_again(self, sig: Signature) -> None:
-        try:
-            sig.apply_async()
-        except Exception as exc:  # the border to the broker: what cannot be sent again must not be acknowledged
-            raise Reject(exc, requeue=False) from exc
-
-    def signature_from_request(
-        self,
-        request: Context | None = None,
-        args: Any = None,
-        kwargs: Any = None,
-        queue: str | None = None,
-        **extra_options: Any,
-    ) -> Signature:
-        """The running call as a signature: the same id, group, callbacks, limits and queue."""
-        request = self.request if request is None else request
-        args = request.args if args is None else args
-        kwargs = request.kwargs if kwargs is None else kwargs
-        options = {**request.as_execution_options(), "ignore_result": request.ignore_result, **extra_options}
-        info = request.delivery_info or {}
-        if info.get("priority") is not None:
-            options.setdefault("priority", info["priority"])
-        if queue:
-            options["queue"] = queue
-        elif info.get("is_eager"):
-            options["is_eager"] = True
-        elif info.get("exchange"):
-            options.setdefault("exchange", info["exchange"])
-            options.setdefault("routing_key", info.get("routing_key"))
-        elif info.get("routing_key"):
-            # The empty exchange: the routing key is the name of the queue.
-            options.setdefault("queue", info["routing_key"])
-        return self.signature(args, kwargs, **options)
-
-    subtask_from_request = signature_from_request
-
-    def replace(self, sig: Signature) -> Any:
-        """Let `sig` run in the place of this task: under its id, with its callbacks and its place in the canvas."""
-        request = self.request
-        if request.chord is not None and not isinstance(sig, canvas.Signature):
-            raise ImproperlyConfigured("A task can only be replaced by a signature")
-        sig = sig.clone()
-        for callback in maybe_list(request.callbacks) or []:
-            sig.link(callback)
-        for errback in maybe_list(request.errbacks) or []:
-            sig.link_error(errback)
-        if request.chain:
-            sig.options["chain"] = request.chain + (sig.options.get("chain") or [])
-        stamps = request.stamps or {}
-        if request.stamped_headers:
-            sig.options.setdefault("stamped_headers", request.stamped_headers)
-            for header in request.stamped_headers:
-                sig.options.setdefault(header, stamps.get(header))
-        sig.set(
-            chord=request.chord,
-            group_id=request.group,
-            group_index=request.group_index,
-            root_id=request.root_id,
-            replaced_task_nesting=request.replaced_task_nesting + 1,
-        )
-        sig.freeze(request.id)
-        return self.on_replace(sig)
-
     # -- signatures
 
     def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature:
@@ -581,9 +409,7 @@ class Task(Generic[P, R]):
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
         """The result of a call of this task, by id."""
-        return self._get_app().AsyncResult(  # type: ignore[no-any-return]
-            task_id, backend=self._backend, task_name=self.name, **kwargs
-        )
+        return self._get_app().AsyncResult(task_id, backend=self._backend, task_name=self.name, **kwargs)
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
@@ -617,8 +443,8 @@ class Task(Generic[P, R]):
         return self._default_request
 
     @property
-    def request_stack(self) -> _RequestStack:
-        return _RequestStack(self)
+    def request_stack(self) -> RequestStack:
+        return RequestStack(self)
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
         """Pretend that the task runs with this request; for tests and tools."""
@@ -643,19 +469,7 @@ class Task(Generic[P, R]):
 
         return OperationalError
 
-    @property
-    def __name__(self) -> str:
-        return type(self).__name__
-
     def __repr__(self) -> str:
-        state = f"of {type(self)._app.main or '__main__'} at {id(self._app):#x}" if self._app is not None else "(unbound)"
-        return f"<@task: {self.name} {state}>"
-
-
-def _raise_current(exc: BaseException) -> None:
-    """Raise `exc`: as it is where it is being handled, else from the exception that is."""
-    current = sys.exc_info()[1]
-    if current is None or current is exc:
-        raise exc
-    raise exc from current
-
+        app = type(self)._app
+        bound = f"of {appstr(app)}" if app is not None else "(unbound)"
+        return f"<@task: {self.name} {bound}>"

@@ -100,8 +100,11 @@ def find_app(
     if getattr(found, "__path__", None):
         try:
             return find_app(f"{app}.celery", symbol_by_name=symbol_by_name, imp=imp)
-        except ImportError:
-            pass  # a package without the module `celery`: look at what it has itself
+        except ModuleNotFoundError as exc:
+            # Without that module, look at what the package has itself; an import that fails inside it is
+            # shown.
+            if exc.name != f"{app}.celery":
+                raise
     for candidate in vars(found).values():
         if isinstance(candidate, Celery):
             return candidate

@@ -5,7 +5,7 @@
     disabled://, or no setting at all                    backends.base.DisabledBackend
     package.module:Class                                 any class of your own
 
-Other packages add names with the entry point groups `celerylite.result_backends` and `celery.result_backends`.
+Other packages add names with the entry points `celerylite.result_backends` and `celery.result_backends`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def by_name(backend: Any = None, loader: Any = None, extension_namespace: str | 
 
 
 def by_url(backend: Any = None, loader: Any = None) -> tuple[Any, str | None]:
-    """The class of a result store and the URL it is to be given; the URL of "redis+socket://…" loses the first name."""
+    """The class of a result store and its URL; "redis+socket://…" becomes "socket://…"."""
     if not isinstance(backend, str) or "://" not in backend:
         return by_name(backend, loader), None
     url, scheme = backend, backend.partition("://")[0]

@@ -1,4 +1,4 @@
-"""The base classes of result stores, under the names that others import, and `DisabledBackend`, which stores nothing.
+"""The base classes of result stores, under the names that others import, and `DisabledBackend`.
 
 A store stores, fetches and waits; what follows a task (callbacks, errbacks, chains) is none of its business.
 """
@@ -46,6 +46,7 @@ as this pattern requires synchronization.
 Result backends that supports chords: Redis, Database, Memcached, and more.
 """
 
+
 class BaseBackend(Backend, SyncBackendMixin):
     """The base of stores that are polled."""
 
@@ -61,9 +62,9 @@ class KeyValueStoreBackend(BaseKeyValueStoreBackend, SyncBackendMixin):
 class DisabledBackend(BaseBackend):
     """There are no results."""
 
-    _cache: Any = {}  # type: ignore[assignment]
+    _cache: Any = {}
 
-    def store_result(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def store_result(self, *args: Any, **kwargs: Any) -> None:
         """Nothing is stored."""
 
     def ensure_chords_allowed(self) -> None:
@@ -77,6 +78,8 @@ class DisabledBackend(BaseBackend):
         """What the banner shows."""
         return "disabled://"
 
-    get_task_meta = get_task_meta_for = get_state = get_status = get_result = get_traceback = get_children = _is_disabled
+    get_task_meta = get_task_meta_for = get_state = get_status = get_result = get_traceback = get_children = (
+        _is_disabled
+    )
     wait_for = _wait = wait_for_pending = iter_native = get_many = get_group_meta = save_group = _is_disabled
     forget = delete_group = _is_disabled

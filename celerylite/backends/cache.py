@@ -14,9 +14,7 @@ from typing import Any
 from celerylite.backends.base import KeyValueStoreBackend
 from celerylite.exceptions import ImproperlyConfigured
 
-UNKNOWN_BACKEND = (
-    "The cache backend {0!r} is unknown,\nPlease use one of the following backends instead: {1}"
-)
+UNKNOWN_BACKEND = "The cache backend {0!r} is unknown,\nPlease use one of the following backends instead: {1}"
 
 #: The oldest value goes when there are more.
 MEMORY_LIMIT = 5000
@@ -79,7 +77,7 @@ class DummyClient:
 
 _memory = DummyClient()
 
-backends = {"memory": lambda: _memory}
+backends: dict[str, Any] = {"memory": lambda: _memory}
 
 
 class CacheBackend(KeyValueStoreBackend):
@@ -91,13 +89,20 @@ class CacheBackend(KeyValueStoreBackend):
     implements_incr = True
 
     def __init__(
-        self, app: Any, expires: Any = None, backend: str | None = None, options: Any = None, url: str | None = None,
+        self,
+        app: Any,
+        expires: Any = None,
+        backend: str | None = None,
+        options: Any = None,
+        url: str | None = None,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(app, url=url, **kwargs)
         self.url = url
         self.options = {**(app.conf.cache_backend_options or {}), **(options or {})}
-        self.backend, _, servers = (url or backend or app.conf.cache_backend or "").partition("://")
+        where = url or backend or app.conf.cache_backend or ""
+        self.backend: str
+        self.backend, _, servers = where.partition("://")
         self.servers = servers.rstrip("/").split(";")
         self.expires = self.prepare_expires(expires, type=int)
         if self.backend not in backends:

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 from celerylite import states
+from celerylite._state import get_current_app
 from celerylite.backends import records
 from celerylite.backends.reading import Reading, Remembered
 from celerylite.backends.writing import Writing
 from celerylite.exceptions import TimeoutError
 from celerylite.utils.log import get_logger
 from celerylite.utils.time import get_exponential_backoff_interval
-from celerylite._state import get_current_app
 
 logger = get_logger("celerylite.backends.base")
 
@@ -24,7 +24,9 @@ W_EAGER = (
     "unless task_store_eager_result is enabled."
 )
 W_COMPRESSION = "The {0} result backend cannot store compressed payloads: result_compression is ignored."
-W_FAILURE_EXPIRES = "The {0} result backend does not support result_failure_expires: failures expire as other results do."
+W_FAILURE_EXPIRES = (
+    "The {0} result backend does not support result_failure_expires: failures expire as other results do."
+)
 
 
 def unpickle_backend(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -33,8 +35,11 @@ def unpickle_backend(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 class Backend(Writing, Reading):
-    """What every store can do. A store of your own derives from `BaseBackend` or `KeyValueStoreBackend` and defines
-    `_store_result`, `_get_task_meta_for` and `_forget` (or `get`, `mget`, `set` and `delete`)."""
+    """What every store can do.
+
+    A store of your own derives from `BaseBackend` and defines `_store_result`, `_get_task_meta_for` and
+    `_forget`, or from `KeyValueStoreBackend` and defines `get`, `mget`, `set` and `delete`.
+    """
 
     READY_STATES = states.READY_STATES
     UNREADY_STATES = states.UNREADY_STATES
@@ -52,7 +57,12 @@ class Backend(Writing, Reading):
     supports_result_compression = False
     supports_failure_expires = False
 
-    retry_policy: dict[str, Any] = {"max_retries": 20, "interval_start": 0, "interval_step": 1, "interval_max": 1}
+    retry_policy: dict[str, Any] = {
+        "max_retries": 20,
+        "interval_start": 0,
+        "interval_step": 1,
+        "interval_max": 1,
+    }
 
     def __init__(
         self,
@@ -74,7 +84,9 @@ class Backend(Writing, Reading):
         self.codec = records.Codec(self.serializer, accept, self.compression)
         self.content_type, self.content_encoding = self.codec.content_type, self.codec.content_encoding
         self.accept = self.codec.accept
-        self._cache = Remembered(max_cached_results if max_cached_results is not None else conf.result_cache_max)
+        self._cache = Remembered(
+            max_cached_results if max_cached_results is not None else conf.result_cache_max
+        )
         self.expires = self.prepare_expires(expires, expires_type)
         self.always_retry = conf.result_backend_always_retry
         self.max_sleep_between_retries_ms = conf.result_backend_max_sleep_between_retries_ms
@@ -158,9 +170,13 @@ class Backend(Writing, Reading):
         time.sleep(amount)
 
     def _ensure_retryable(
-        self, func: Callable[..., Any], *args: Any, fallback: Callable[[], BaseException] | None = None, **kwargs: Any
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        fallback: Callable[[], BaseException] | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Call; with `result_backend_always_retry` again and again, with growing pauses, while the error may pass."""
+        """Call; with `result_backend_always_retry` again and again while the error may pass."""
         if not self.always_retry:
             return func(*args, **kwargs)
         retries = 0
@@ -173,7 +189,12 @@ class Backend(Writing, Reading):
                 if self.max_retries is not None and retries >= self.max_retries:
                     raise (fallback() if fallback is not None else exc) from exc
                 self.on_backend_retryable_error(exc)
-                logger.warning("Failed operation %s. Retrying.", func.__name__, exc_info=exc, extra={"action": "retry_store"})
+                logger.warning(
+                    "Failed operation %s. Retrying.",
+                    func.__name__,
+                    exc_info=exc,
+                    extra={"action": "retry_store"},
+                )
                 pause = get_exponential_backoff_interval(
                     self.base_sleep_between_retries_ms, retries, self.max_sleep_between_retries_ms, True
                 )

@@ -1,4 +1,4 @@
-"""Exceptions in results: written as type, arguments and module, and rebuilt as well as can be on the other side."""
+"""Exceptions in results: written as type, arguments and module, and rebuilt as well as can be."""
 
 from __future__ import annotations
 
@@ -16,27 +16,34 @@ from celerylite.utils.serialization import (
 #: Serializers that carry exceptions as they are.
 EXCEPTION_ABLE_CODECS = frozenset(("pickle",))
 
-#: Argument types that every serializer takes.
+#: Arguments that JSON takes whatever their value (msgpack does not: lone surrogates, large numbers).
 _PLAIN = (str, int, float, bool, type(None))
 
 
-def prepare(exc: BaseException, serializer: str, encode: Callable[[Any], Any]) -> Any:
-    """What is stored for an exception; no exception, however strange, makes this raise."""
+def prepare(exc: BaseException, serializer: str, check: Callable[[Any], Any]) -> Any:
+    """What is stored for an exception; no exception, however strange, makes this raise.
+
+    `check` raises for a value that the serializer cannot carry.
+    """
     if serializer in EXCEPTION_ABLE_CODECS:
         try:
             return get_pickleable_exception(exc)
         except Exception as trouble:  # a border: repr(), args and __reduce__ are the user's code
             return Exception(f"{type(exc).__qualname__}: could not be pickled ({type(trouble).__name__})")
     kind = type(exc)
-    return {"exc_type": kind.__qualname__, "exc_message": _arguments(exc, encode), "exc_module": wire_module(kind)}
+    return {
+        "exc_type": kind.__qualname__,
+        "exc_message": _arguments(exc, serializer, check),
+        "exc_module": wire_module(kind),
+    }
 
 
-def _arguments(exc: BaseException, encode: Callable[[Any], Any]) -> tuple[Any, ...]:
+def _arguments(exc: BaseException, serializer: str, check: Callable[[Any], Any]) -> tuple[Any, ...]:
     try:
         args = tuple(exc.args)
-        if all(type(arg) in _PLAIN for arg in args):
+        if serializer == "json" and all(type(arg) in _PLAIN for arg in args):
             return args
-        return ensure_serializable(args, encode)
+        return ensure_serializable(args, check)
     except Exception as trouble:  # a border, as above
         return (f"<{type(exc).__qualname__}: arguments cannot be shown ({type(trouble).__name__})>",)
 
@@ -46,12 +53,12 @@ def rebuild(stored: Any) -> BaseException | None:
     if not stored:
         return None
     if isinstance(stored, BaseException):
-        return get_pickled_exception(stored)  # type: ignore[no-any-return]
+        return get_pickled_exception(stored)
     if not isinstance(stored, dict):
         return Exception(stored)
     kind = exception_class(stored.get("exc_module"), str(stored.get("exc_type")))
     message = stored.get("exc_message", "")
     try:
-        return kind(*message) if isinstance(message, list | tuple) else kind(message)  # type: ignore[no-any-return]
+        return kind(*message) if isinstance(message, list | tuple) else kind(message)
     except Exception:  # a border: constructors are the user's code
         return Exception(f"{kind}({message})")

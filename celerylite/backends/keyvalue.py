@@ -1,4 +1,7 @@
-"""Stores with keys and values: names of the keys, and records kept under them. A store defines get, mget, set and delete."""
+"""Stores with keys and values: the names of keys, and records kept under them.
+
+A store of this kind defines `get`, `mget`, `set` and `delete`.
+"""
 
 from __future__ import annotations
 
@@ -103,8 +106,10 @@ class BaseKeyValueStoreBackend(Backend):
     def record(
         self, task_id: str, state: str, result: Any, traceback: Any = None, request: Any = None
     ) -> bytes:
-        """The record of a task as it stands in the store. Raises kombu's `EncodeError` where it cannot be written."""
-        return self.codec.to_bytes(self._meta(task_id, state, self.encode_result(result, state), traceback, request))
+        """The record of a task as it stands in the store. Raises kombu's `EncodeError`."""
+        return self.codec.to_bytes(
+            self._meta(task_id, state, self.encode_result(result, state), traceback, request)
+        )
 
     def _meta(self, task_id: Any, state: str, result: Any, traceback: Any, request: Any) -> dict[str, Any]:
         meta = self._get_result_meta(result, state, traceback, request)
@@ -200,7 +205,10 @@ class BaseKeyValueStoreBackend(Backend):
         return found
 
     def _mget_to_results(
-        self, values: Any, keys: list[str], READY_STATES: frozenset[str] = states.READY_STATES  # noqa: N803
+        self,
+        values: Any,
+        keys: list[str],
+        READY_STATES: frozenset[str] = states.READY_STATES,  # noqa: N803
     ) -> dict[str, dict[str, Any]]:
         if hasattr(values, "items"):  # memcached gives those there are
             pairs = [(self._strip_prefix(key), value) for key, value in values.items()]

@@ -10,7 +10,7 @@ from celerylite.exceptions import BackendGetMetaError
 
 
 class Remembered(OrderedDict[str, Any]):
-    """The records of finished tasks that were read last (`result_cache_max`: None or 0 keeps all, -1 none)."""
+    """The records of finished tasks that were read last (`result_cache_max`: 0 keeps all, -1 none)."""
 
     def __init__(self, limit: int | None) -> None:
         super().__init__()
@@ -33,18 +33,18 @@ class Reading:
         """The record of a task; a task without one is PENDING."""
         self._ensure_not_eager()
         if cache and task_id in self._cache:
-            return self._cache[task_id]  # type: ignore[no-any-return]
+            return self._cache[task_id]
         meta = self._ensure_retryable(
             self._get_task_meta_for, task_id,
             fallback=lambda: BackendGetMetaError("failed to get meta", task_id=task_id),
         )  # fmt: skip
         if cache and meta.get("status") == states.SUCCESS:
             self._cache[task_id] = meta
-        return meta  # type: ignore[no-any-return]
+        return meta
 
     def get_state(self, task_id: str) -> str:
         """The state of a task."""
-        return self.get_task_meta(task_id)["status"]  # type: ignore[no-any-return]
+        return self.get_task_meta(task_id)["status"]
 
     def get_status(self, task_id: str) -> str:
         """An older name of `get_state`."""
@@ -68,7 +68,7 @@ class Reading:
 
     def task_result_exists(self, task_id: str) -> bool:
         """Whether the store has anything about the task."""
-        return self.get_task_meta(task_id, cache=False)["status"] != states.PENDING  # type: ignore[no-any-return]
+        return self.get_task_meta(task_id, cache=False)["status"] != states.PENDING
 
     def reload_task_result(self, task_id: str) -> None:
         """Read a record anew into the cache."""

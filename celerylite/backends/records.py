@@ -1,4 +1,4 @@
-"""Records: what is stored for a task, its fields in Celery's order, and how it becomes bytes and comes back."""
+"""Records: what is stored for a task, its fields in Celery's order, and how it becomes bytes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ Available methods are: {1}.
 
 
 def task_meta(
-    state: str, result: Any, traceback: Any, children: Any, date_done: Any, request: Any, extended: dict[str, Any] | None
+    state: str,
+    result: Any,
+    traceback: Any,
+    children: Any,
+    date_done: Any,
+    request: Any,
+    extended: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The record of a task but for its id, which stands at the end; `extended` are the fields of `result_extended`."""
+    """The record of a task but for its id, which is last; `extended` are the fields of `result_extended`."""
     meta = {
         "status": state,
         "result": result,
@@ -81,12 +87,18 @@ class Codec:
 
             raise EncodeError(exc) from exc
 
+    def check(self, data: Any) -> None:
+        """Raise where the value cannot be written, or (msgpack with numbers as keys) written but not read."""
+        payload = self.encode(data)
+        if not self._json:
+            message.loads(payload, self.content_type, self.content_encoding, accept={self.content_type})
+
     def to_bytes(self, data: Any) -> bytes:
         """Serialized, and compressed if that is set."""
         payload = self.encode(data)
         if self.compression is not None:
             return compress_payload(payload, self.compression)
-        return payload.encode("utf-8") if isinstance(payload, str) else payload  # type: ignore[no-any-return]
+        return payload.encode("utf-8") if isinstance(payload, str) else payload
 
     def decode(self, payload: Any) -> Any:
         """Read a record back, compressed or not. Raises kombu's `DecodeError` and `ContentDisallowed`."""
@@ -122,7 +134,7 @@ def accepted_types(accept: Any) -> Collection[str] | None:
         return {message.JSON_TYPE} if accept else set()
     from kombu.serialization import prepare_accept_content
 
-    return prepare_accept_content(accept)  # type: ignore[no-any-return]
+    return prepare_accept_content(accept)
 
 
 def checked_compression(method: str | None) -> str | None:
@@ -134,7 +146,9 @@ def checked_compression(method: str | None) -> str | None:
     try:
         get_encoder(method)
     except KeyError:
-        raise ImproperlyConfigured(E_UNKNOWN_COMPRESSION.format(method, ", ".join(sorted(encoders())))) from None
+        raise ImproperlyConfigured(
+            E_UNKNOWN_COMPRESSION.format(method, ", ".join(sorted(encoders())))
+        ) from None
     return method
 
 
@@ -142,8 +156,10 @@ def compress_payload(payload: str | bytes, compression: str) -> bytes:
     """A compressed record, which says how it was compressed."""
     from kombu.compression import compress
 
-    body, content_type = compress(payload.encode("utf-8") if isinstance(payload, str) else payload, compression)
-    return COMPRESSED_PAYLOAD_MAGIC + content_type.encode("ascii") + b"\x00" + body  # type: ignore[no-any-return]
+    body, content_type = compress(
+        payload.encode("utf-8") if isinstance(payload, str) else payload, compression
+    )
+    return COMPRESSED_PAYLOAD_MAGIC + content_type.encode("ascii") + b"\x00" + body
 
 
 def decompress_payload(payload: bytes) -> bytes:
@@ -153,4 +169,4 @@ def decompress_payload(payload: bytes) -> bytes:
     from kombu.compression import decompress
 
     content_type, _, body = payload[len(COMPRESSED_PAYLOAD_MAGIC) :].partition(b"\x00")
-    return decompress(body, content_type.decode("ascii"))  # type: ignore[no-any-return]
+    return decompress(body, content_type.decode("ascii"))

@@ -1,4 +1,4 @@
-"""Where the results' Redis is and how to connect to it: from a URL, the `redis_*` settings and the transport options.
+"""Where the results' Redis is and how to connect to it, from a URL and the `redis_*` settings.
 
 The names in the resulting dict are redis-py's, as Celery's backend has them in `connparams`.
 """
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 logger = get_logger("celerylite.backends.redis")
 
 E_CERT_REQS = """
-A rediss:// URL must have parameter ssl_cert_reqs and this must be set to CERT_REQUIRED, CERT_OPTIONAL, or CERT_NONE
+A rediss:// URL must have parameter ssl_cert_reqs and this must be set to CERT_REQUIRED, CERT_OPTIONAL, or \
+CERT_NONE
 """
 E_SSL_BUT_REDIS = """
 TLS options (ssl_…) are given, but the URL says redis://. For TLS use rediss://.
 """
-W_CERT = "ssl_cert_reqs=%s: the identity of the Redis server is not checked, so that someone in between could read along."
+W_CERT = (
+    "ssl_cert_reqs=%s: the identity of the Redis server is not checked; someone in between could read along."
+)
 
 _CERT_REQS = {
     "CERT_REQUIRED": CERT_REQUIRED,
@@ -37,7 +40,9 @@ _CERT_REQS = {
 _SSL_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 
 
-def from_settings(conf: Settings, host: str | None, port: int | None, db: Any, password: str | None) -> dict[str, Any]:
+def from_settings(
+    conf: Settings, host: str | None, port: int | None, db: Any, password: str | None
+) -> dict[str, Any]:
     """What the settings say; the URL goes before it."""
     params: dict[str, Any] = {
         "host": host or conf.get("redis_host") or "localhost",
@@ -85,15 +90,18 @@ def credential_provider(provider: Any) -> Any:
     if isinstance(provider, type):
         provider = provider()
     if not isinstance(provider, _classes().CredentialProvider):
-        raise ImproperlyConfigured("credential_provider must be a redis.CredentialProvider, its class, or a path to it.")
+        raise ImproperlyConfigured(
+            "credential_provider must be a redis.CredentialProvider, its class, or a path to it."
+        )
     return provider
 
 
 def from_url(url: str, defaults: dict[str, Any]) -> dict[str, Any]:
     """`defaults` with what a URL says put over it."""
-    from kombu.utils.url import parse_url, url_to_parts  # lazy: kombu takes 30 ms
+    from kombu.utils.url import url_to_parts  # lazy: kombu takes 30 ms
 
-    scheme, host, port, username, password, path, query = url_to_parts(url)
+    scheme, host, port, username, password, path, parsed = url_to_parts(url)
+    query = dict(parsed)
     params = dict(defaults)
     if scheme == "socket":
         params["connection_class"] = _classes().UnixDomainSocketConnection
@@ -115,7 +123,6 @@ def from_url(url: str, defaults: dict[str, Any]) -> dict[str, Any]:
         _tls(params, query)
     elif scheme != "socket" and any(name in query for name in _SSL_OPTIONS):
         raise ValueError(E_SSL_BUT_REDIS)
-    del parse_url
     params.update(_typed(query))
     return params
 

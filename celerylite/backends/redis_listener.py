@@ -1,8 +1,8 @@
 """One subscription for a whole process: whoever waits for results shares one connection to Redis.
 
-Any number of threads may wait. One of them, the leader, reads the socket and hands out what comes in; when it has what it
-waited for, the next one takes over. Channels are subscribed to only while somebody waits. After a reconnect everything is
-subscribed to anew, and everybody reads again what may have been missed. The protocol is `brokers.redis_link`'s.
+Any number of threads may wait. One of them, the leader, reads the socket and hands out what comes in; when it
+has what it waited for, the next one takes over. Channels are subscribed to only while somebody waits. After a
+reconnect everything is subscribed to anew, and everybody reads again what may have been missed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from celerylite.utils.log import get_logger
 
 logger = get_logger("celerylite.backends.redis")
 
-#: Seconds of silence after which the server is asked whether it is still there, and that it may take to answer.
+#: Seconds of silence after which the server is asked whether it is there, and that it may take to answer.
 PING_AFTER = 5.0
 
 E_RETRY_LIMIT = """
@@ -54,7 +54,7 @@ class Watch:
 
 
 class Listener:
-    """The subscription. `connect` opens a redis-py connection; `max_retries` and `pause` say how long a server may be away."""
+    """The subscription. `connect` opens a redis-py connection; the rest says how often to try."""
 
     def __init__(
         self, connect: Callable[[], Any], errors: tuple[type[BaseException], ...], *,
@@ -94,7 +94,7 @@ class Listener:
     # -- for those who wait
 
     def add(self, channels: Iterable[bytes]) -> Watch:
-        """Begin to listen; the watch stirs when all channels are confirmed, and when something is published on one."""
+        """Listen; the watch stirs when all channels are confirmed, and when something is published."""
         watch = Watch(channels)
         with self._lock:
             fresh = [channel for channel in watch.channels if channel not in self._watches]
@@ -295,10 +295,9 @@ class Listener:
                 self._fail(error)
             return
         pause = self._pause(self._failures)
-        logger.error(
-            "Connection to Redis lost: Retry (%s/%s) in %.2f seconds.", self._failures, self._max_retries or "Inf", pause,
-            extra={"action": "reconnect"},
-        )  # fmt: skip
+        limit = self._max_retries or "Inf"
+        sentence = "Connection to Redis lost: Retry (%s/%s) in %.2f seconds."
+        logger.error(sentence, self._failures, limit, pause, extra={"action": "reconnect"})
         if deadline is not None:
             pause = min(pause, deadline - time.monotonic())
         time.sleep(max(0.0, pause))

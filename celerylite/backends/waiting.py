@@ -101,14 +101,19 @@ class SyncBackendMixin:
         if not pending:
             return
         metas = self.get_many(  # type: ignore[attr-defined]
-            list(pending), timeout=timeout, interval=interval, no_ack=no_ack, on_message=on_message, on_interval=on_interval
+            list(pending),
+            timeout=timeout,
+            interval=interval,
+            no_ack=no_ack,
+            on_message=on_message,
+            on_interval=on_interval,
         )
         for task_id, meta in metas:
             for leaf in pending[task_id]:
                 leaf._maybe_set_cache(meta)
             yield task_id, meta
 
-    def add_pending_result(self, result: Any, weak: bool = False) -> Any:
+    def add_pending_result(self, result: Any, weak: bool = False, start_drainer: bool = True) -> Any:
         """Nothing is kept of results that nobody waits for."""
         return result
 

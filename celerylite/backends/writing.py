@@ -1,4 +1,4 @@
-"""The writing half of a result store: values made fit for the serializer, and a record stored for each state."""
+"""The writing half of a result store: values made fit for the serializer, and a record for each state."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from celerylite.context import Context
 from celerylite.exceptions import BackendStoreError, ChordError, TaskRevokedError
 from celerylite.result_base import ResultBase
 from celerylite.utils.einfo import ExceptionInfo
+
+E_NOT_STORED = "failed to store result on the backend"
 
 
 class Writing:
@@ -47,7 +49,7 @@ class Writing:
 
     def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
         """What is stored for an exception."""
-        return failures.prepare(exc, serializer or self.serializer, self.encode)
+        return failures.prepare(exc, serializer or self.serializer, self.codec.check)
 
     def exception_to_python(self, exc: Any) -> Any:
         """The exception that was stored."""
@@ -66,7 +68,13 @@ class Writing:
     # -- storing
 
     def _get_result_meta(
-        self, result: Any, state: str, traceback: Any, request: Any, format_date: bool = True, encode: bool = False
+        self,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        format_date: bool = True,
+        encode: bool = False,
     ) -> dict[str, Any]:
         now = None
         if state in states.READY_STATES:
@@ -99,7 +107,7 @@ class Writing:
         result = self.encode_result(result, state)
         self._ensure_retryable(
             self._store_result, task_id, result, state, traceback, request=request, **kwargs,
-            fallback=lambda: BackendStoreError("failed to store result on the backend", task_id=task_id, state=state),
+            fallback=lambda: BackendStoreError(E_NOT_STORED, task_id=task_id, state=state),
         )  # fmt: skip
         return result
 
@@ -108,7 +116,12 @@ class Writing:
         return self.store_result(task_id, meta, states.STARTED)
 
     def mark_as_done(
-        self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
     ) -> None:
         """Store what a task returned."""
         if store_result and not getattr(request, "ignore_result", False):
@@ -131,7 +144,12 @@ class Writing:
         self._part_returned(request, state, exc)
 
     def mark_as_revoked(
-        self, task_id: str, reason: str = "", request: Any = None, store_result: bool = True, state: str = states.REVOKED
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
     ) -> None:
         """Store that a task was revoked."""
         exc = TaskRevokedError(reason)
@@ -149,7 +167,11 @@ class Writing:
         state: str = states.RETRY,
     ) -> Any:
         """Store that a task will be tried again."""
-        return self.store_result(task_id, exc, state, traceback=traceback, request=request) if store_result else None
+        return (
+            self.store_result(task_id, exc, state, traceback=traceback, request=request)
+            if store_result
+            else None
+        )
 
     def fail_from_current_stack(self, task_id: str, exc: BaseException | None = None) -> ExceptionInfo:
         """Store the exception that is being handled, or `exc`."""

@@ -231,9 +231,7 @@ class Consumer(ABC):
         """Let a message wait on the server until `due` (epoch seconds). Any thread may call."""
 
     @abstractmethod
-    def bury(
-        self, delivery: Delivery, reason: str, task_id: str | None = None, task_name: str | None = None
-    ) -> None:
+    def bury(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside where it can be looked at. Any thread may call."""
 
     @abstractmethod

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper
-from celerylite.brokers.envelope import encode
+from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Unreadable
+from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_link import REPLY_TIMEOUT, Link, LinkError, ReplyError, pack
 from celerylite.utils import uuid
 
@@ -288,12 +288,18 @@ class RedisBroker(Broker):
             return False
         return (params.get("host"), params.get("port")) == (here.hostname or "127.0.0.1", here.port or 6379)
 
-    def dead_record(self, raw: bytes, list_key: bytes, reason: str, **more: Any) -> bytes:
+    def dead_record(self, raw: bytes, list_key: bytes, reason: str) -> bytes:
         """What is kept of a message that is set aside."""
+        try:
+            headers = decode(raw).headers
+        except Unreadable:
+            headers = {}
+        task_id, task_name = (value if isinstance(value, str) else None for value in map(headers.get, ("id", "task")))
         queue = list_key.decode("utf-8", "replace")[len(self.connector.prefix) :].split(scripts.SEPARATOR)[0]
         record = {
             "id": uuid(), "reason": reason, "queue": queue, "time": time.time(), "worker": self.worker,
-            "list": list_key.decode("utf-8", "surrogateescape"), "raw": b64encode(raw).decode("ascii"), **more,
+            "list": list_key.decode("utf-8", "surrogateescape"), "raw": b64encode(raw).decode("ascii"),
+            "task_id": task_id, "task_name": task_name,
         }  # fmt: skip
         return json.dumps(record).encode()
 

@@ -329,14 +329,10 @@ class RedisConsumer(Consumer):
         key = self.broker.key(scripts.DELAYED)
         self._move(scripts.DEFER, delivery, key, delivery.list_key + b"\0" + delivery.raw, left)
 
-    def bury(
-        self, delivery: Delivery, reason: str, task_id: str | None = None, task_name: str | None = None
-    ) -> None:
+    def bury(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside where it can be looked at."""
         assert isinstance(delivery, Held)
-        record = self.broker.dead_record(
-            delivery.raw, delivery.list_key, reason, task_id=task_id, task_name=task_name
-        )
+        record = self.broker.dead_record(delivery.raw, delivery.list_key, reason)
         self._move(scripts.BURY, delivery, self.broker.key(scripts.DEAD), record, b"%d" % self.broker.dead_limit)
 
     def _move(self, script: scripts.Script, delivery: Held, key: bytes, *args: bytes) -> None:

@@ -1,6 +1,7 @@
 """What is done to an app in a Django project: found by the environment variable DJANGO_SETTINGS_MODULE.
 
-Django is set up before tasks are imported, and connections to databases and caches are kept fresh between tasks.
+Django is set up before tasks are imported, and connections to databases and caches are kept fresh between
+tasks.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ("DjangoFixup", "fixup")
 
 ERR_NOT_INSTALLED = """\
-Environment variable DJANGO_SETTINGS_MODULE is defined
-but Django isn't installed.  Won't apply Django fix-ups!
+DJANGO_SETTINGS_MODULE is set, but Django is not installed: the app is not prepared for Django.
 """
 OLDEST_DJANGO = (3, 2)
 
@@ -39,7 +39,7 @@ def _maybe_close_fd(fh: IO[Any]) -> None:
 
 def _verify_django_version(django: Any) -> None:
     if django.VERSION < OLDEST_DJANGO:
-        raise ImproperlyConfigured(f"Celery 5.x requires Django {'.'.join(map(str, OLDEST_DJANGO))} or later.")
+        raise ImproperlyConfigured(f"Django {'.'.join(map(str, OLDEST_DJANGO))} or later is needed.")
 
 
 def fixup(app: Celery, env: str = "DJANGO_SETTINGS_MODULE") -> DjangoFixup | None:
@@ -143,7 +143,8 @@ class DjangoWorkerFixup:
         return self
 
     def on_worker_process_init(self, **kwargs: Any) -> None:
-        # A forked child must not speak on the parent's connections, nor say good-bye on them: the descriptors are
+        # A forked child must not speak on the parent's connections, nor say good-bye on them: the descriptors
+        # are
         # closed without a word.
         for connection in self._db.connections.all():
             self._maybe_close_db_fd(connection)
@@ -167,7 +168,8 @@ class DjangoWorkerFixup:
             self.close_cache()
 
     def close_database(self, **kwargs: Any) -> None:
-        """Close connections that are too old or broken; every `CELERY_DB_REUSE_MAX` tasks, where that is set."""
+        """Close connections that are too old or broken; every `CELERY_DB_REUSE_MAX` tasks, where that is
+        set."""
         if not self.db_reuse_max:
             self._close_database()
             return

@@ -1,4 +1,5 @@
-"""What all loaders do: read configuration, import the modules of tasks, and tell when worker processes begin and end."""
+"""What all loaders do: read configuration, import the modules of tasks, and tell when worker processes
+begin and end."""
 
 from __future__ import annotations
 
@@ -85,7 +86,9 @@ class BaseLoader:
     def import_module(self, module: str, package: str | None = None) -> Any:
         return importlib.import_module(module, package=package)
 
-    def import_from_cwd(self, module: str, imp: Callable[..., Any] | None = None, package: str | None = None) -> Any:
+    def import_from_cwd(
+        self, module: str, imp: Callable[..., Any] | None = None, package: str | None = None
+    ) -> Any:
         return import_from_cwd(module, self.import_module if imp is None else imp, package=package)
 
     def import_default_modules(self) -> list[Any]:
@@ -161,7 +164,8 @@ class BaseLoader:
         extra_types: dict[str, Callable[[str], Any]] | None = None,
         override_types: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Settings from `name=value` words; `worker.concurrency=3`, or with a type, `broker_url=(string)x`."""
+        """Settings from `name=value` words; `worker.concurrency=3`, or with a type,
+        `broker_url=(string)x`."""
         types = {"tuple": "json", "list": "json", "dict": "json", **(override_types or {})}
         readers: dict[str, Callable[[str], Any]] = {"json": json.loads, **(extra_types or {})}
         parsed = {}
@@ -196,7 +200,8 @@ def autodiscover_tasks(packages: Iterable[str], related_name: str | None = "task
 
 
 def find_related_module(package: str, related_name: str | None) -> Any:
-    """The module `package.related_name`; the package itself must exist, and errors inside the module are raised."""
+    """The module `package.related_name`; the package itself must exist, and errors inside the module are
+    raised."""
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError:
@@ -215,5 +220,3 @@ def find_related_module(package: str, related_name: str | None) -> Any:
         if exc.name and (exc.name == name or name.startswith(f"{exc.name}.")):
             return None
         raise
-
-

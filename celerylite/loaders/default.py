@@ -31,9 +31,11 @@ class Loader(BaseLoader):
             # Only when the user said that there is one.
             if "CELERY_CONFIG_MODULE" in os.environ or os.environ.get("C_WNOCONF"):
                 warnings.warn(
-                    NotConfigured(f"No {name} module found! Please make sure it exists and is available to Python."),
+                    NotConfigured(f"There is no module {name!r} to read the configuration from."),
                     stacklevel=2,
                 )
             return self.setup_settings({})
         self.configured = True
-        return self.setup_settings({key: getattr(found, key) for key in dir(found) if not key.startswith("_")})
+        return self.setup_settings(
+            {key: getattr(found, key) for key in dir(found) if not key.startswith("_")}
+        )

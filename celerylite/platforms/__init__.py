@@ -156,7 +156,8 @@ def close_open_fds(keep: Iterable[Any] | None = None) -> None:
     kept = sorted({number for one in keep or () if (number := fileno(one)) is not None})
     start = 0
     for number in [*kept, get_fdmax(2048) or 2048]:
-        os.closerange(start, number)
+        if start < number:  # closerange(0, 0) closes everything there is
+            os.closerange(start, number)
         start = number + 1
 
 

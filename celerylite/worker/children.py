@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celerylite.utils.clock import uptime
+from celerylite.utils.log import name_process
 
 #: Signals that a child starts with as the system has them.
 _RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
@@ -120,12 +121,8 @@ def _begin(name: str) -> None:
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     random.seed()
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None:
-        current = process.current_process()
-        current.name = name
-        if name.startswith("ForkPoolWorker-"):
-            current.index = int(name.rsplit("-", 1)[1]) - 1
+    index = int(name.rpartition("-")[2]) - 1 if name != CONTROL else 0
+    name_process(name, index)
 
 
 def _end(status: int) -> None:

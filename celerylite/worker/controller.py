@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers, concurrency, signals
 from celerylite.concurrency.solo import SoloExecutor
-from celerylite.exceptions import ImproperlyConfigured
+from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
 from celerylite.utils.nodenames import default_nodename
 from celerylite.worker.board import Board
@@ -32,10 +32,13 @@ apps_logger = logging.getLogger("celery.apps.worker")
 class WorkController:
     """A worker. `start` blocks until it has ended; then `exitcode` says how. Keywords are those of Celery's worker."""
 
+    #: Set in the subclasses that an app makes (`app.Worker`).
+    app: Any = None
+
     def __init__(self, app: Celery | None = None, hostname: str | None = None, **kwargs: Any) -> None:
         from celerylite._state import get_current_app
 
-        self.app: Celery = app or get_current_app()
+        self.app = app or self.app or get_current_app()
         self.hostname = default_nodename(hostname)
         self.exitcode: int | None = None
         self.steps: list[Any] = []
@@ -228,6 +231,8 @@ class WorkController:
         try:
             declare_queues(self.app, self.options.queues)
             process.run(self._on_ready)
+        except WorkerTerminate:
+            self.exitcode = EX_FAILURE  # what was running has been given back if it was not acknowledged
         finally:
             self._task_process = None
             housekeeping.stop()
@@ -261,8 +266,8 @@ class WorkController:
             self._parent.cold(0.0)
         else:
             self.terminate(in_sighandler=True)
-        if self._parent is None:
-            raise SystemExit(EX_FAILURE)
+        if self._task_process is not None:
+            raise WorkerTerminate(EX_FAILURE)
 
     def _on_restart_signal(self, number: int, frame: Any) -> None:
         self._restart = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celerylite import signals
 from celerylite.brokers.base import Unreadable
@@ -156,15 +156,11 @@ class Intake:
             self.app.backend.store(
                 request.id, self.app.backend.record(request.id, "FAILURE", exc, None, request=context)
             )
-        self.consumer.bury(delivery, f"unregistered task {request.name!r}", request.id, request.name)
+        self.consumer.bury(delivery, f"unregistered task {request.name!r}")
 
     def _refuse(self, delivery: Delivery, message: Message | None, exc: Exception, reason: str) -> None:
         signals.task_rejected.send(sender=self.consumer, message=message, exc=exc)
-        headers: dict[str, Any] = message.headers if message is not None else {}
-        task_id, name = headers.get("id"), headers.get("task")
-        self.consumer.bury(
-            delivery, reason, task_id if isinstance(task_id, str) else None, name if isinstance(name, str) else None
-        )
+        self.consumer.bury(delivery, reason)
 
 
 def _dump(message: Message) -> str:

@@ -23,12 +23,18 @@ class ThreadLimits(threading.Thread):
     """Looks at the slots of a thread executor, raises soft limits in their threads and gives up those past the hard limit."""
 
     def __init__(
-        self, executor: ThreadExecutor, board: Board, first_slot: int, on_hard: Callable[[int, float], None]
+        self,
+        executor: ThreadExecutor,
+        board: Board,
+        first_slot: int,
+        on_soft: Callable[[int, float], None],
+        on_hard: Callable[[int, float], None],
     ) -> None:
         super().__init__(daemon=True, name="time-limits")
         self.executor = executor
         self.board = board
         self.first_slot = first_slot
+        self.on_soft = on_soft
         self.on_hard = on_hard
         self._warned: dict[int, float] = {}
         self._stopping = threading.Event()
@@ -55,4 +61,5 @@ class ThreadLimits(threading.Thread):
             self.executor.abandon(slot)
         elif running.soft_limit and age >= running.soft_limit and self._warned.get(slot) != running.since:
             self._warned[slot] = running.since
+            self.on_soft(slot, running.soft_limit)
             self.executor.interrupt(slot, SoftTimeLimitExceeded)

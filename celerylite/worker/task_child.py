@@ -8,7 +8,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from celerylite import brokers, signals
+from celerylite import brokers
+from celerylite.concurrency import prefork
 from celerylite.concurrency.base import Executor
 from celerylite.concurrency.solo import SoloExecutor
 from celerylite.concurrency.thread import ThreadExecutor
@@ -36,14 +37,14 @@ def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: ran
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
     limits = _watch_threads(process, executor)
-    signals.worker_process_init.send(sender=None)
+    prefork.process_initializer(app, options.hostname)
     status = 0
     try:
         process.run(lambda: _tell_ready(line))
     finally:
         if limits is not None:
             limits.stop()
-        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=status)
+        prefork.process_destructor(os.getpid(), status)
         _run_exit_hooks()
     return status
 
@@ -51,7 +52,7 @@ def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: ran
 def _watch_threads(process: TaskProcess, executor: Executor) -> ThreadLimits | None:
     if not isinstance(executor, ThreadExecutor):
         return None
-    limits = ThreadLimits(executor, process.board, process.first_slot, process.on_hard_limit)
+    limits = ThreadLimits(executor, process.board, process.first_slot, process.warn, process.on_hard_limit)
     limits.start()
     return limits
 

@@ -174,7 +174,18 @@ class TaskProcess:
         running = self.board.read(self.first_slot)
         if self._guarded and running.busy and 0 < running.soft_limit <= uptime() - running.since:
             self._guarded = False
+            self.warn(0, running.soft_limit)
             raise SoftTimeLimitExceeded(running.soft_limit)
+
+    def warn(self, slot: int, limit: float) -> None:
+        """The task in this slot is past its soft limit."""
+        request = self._running.get(slot)
+        if request is not None:
+            request_logger.warning(
+                "Soft time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
+                extra={"action": "soft_timeout"},
+            )  # fmt: skip
+            request.on_timeout(True, limit)
 
     # -- letting go
 
@@ -197,7 +208,7 @@ class TaskProcess:
         else:
             self._settle_apart(request, record, messages, ack=not (acked or keep))
         if keep:
-            self.consumer.bury(delivery, "failed, and acks_on_failure is off", request.id, request.name)
+            self.consumer.bury(delivery, "failed, and acks_on_failure is off")
 
     def _settle_apart(self, request: Request, record: bytes | None, messages: list[Message], ack: bool) -> None:
         assert request.delivery is not None

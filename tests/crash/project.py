@@ -55,10 +55,12 @@ DEATHS: dict[str, Callable[[], None]] = {
 }
 
 
-def make_app(broker: str, backend: str | None, ledger: Ledger, settings: dict[str, Any]) -> Any:
+def make_app(
+    broker: str, backend: str | None, ledger: Ledger, settings: dict[str, Any], *, current: bool = False
+) -> Any:
     """An app with the suite's tasks. The client in the test and the worker in its process build the same."""
     library = importlib.import_module(LIBRARY)
-    app = library.Celery("crash", broker=broker, backend=backend, set_as_current=False)
+    app = library.Celery("crash", broker=broker, backend=backend, set_as_current=current)
     app.conf.update(settings)
     _add_tasks(app, ledger)
     return app
@@ -119,7 +121,6 @@ def _watch_worker(library: str, ledger: Ledger) -> None:
 
 if "CRASH_BROKER" in os.environ:  # in a worker's process; a test calls make_app itself
     _ledger = Ledger(os.environ["CRASH_LEDGER"])
-    app = make_app(
-        os.environ["CRASH_BROKER"], os.environ.get("CRASH_BACKEND"), _ledger, json.loads(os.environ["CRASH_SETTINGS"])
-    )
+    _settings = json.loads(os.environ["CRASH_SETTINGS"])
+    app = make_app(os.environ["CRASH_BROKER"], os.environ.get("CRASH_BACKEND"), _ledger, _settings, current=True)
     _watch_worker(LIBRARY, _ledger)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ class Tally:
     def __init__(self, ledger: Ledger) -> None:
         self._directory = ledger.directory
         self._offsets: dict[Path, int] = {}
+        self._lock = threading.Lock()
         self.total = 0
         #: Task id → its "start" lines; the same for "finish"; everything else by name.
         self.starts: dict[str, list[Event]] = defaultdict(list)
@@ -23,7 +25,12 @@ class Tally:
         self.others: dict[str, list[Event]] = defaultdict(list)
 
     def read(self) -> Tally:
-        """Take in what was written since the last time."""
+        """Take in what was written since the last time; any thread may call."""
+        with self._lock:
+            self._read()
+        return self
+
+    def _read(self) -> None:
         for path in self._directory.glob("*.log"):
             offset = self._offsets.get(path, 0)
             with path.open("rb") as file:
@@ -33,7 +40,6 @@ class Tally:
             self._offsets[path] = offset + complete
             for line in data[:complete].splitlines():
                 self._add(Event(*json.loads(line)))
-        return self
 
     def _add(self, event: Event) -> None:
         self.total += 1

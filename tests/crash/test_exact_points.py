@@ -32,6 +32,7 @@ class Striker:
 
     act: Callable[[Worker, int], bool]
     worker: Worker | None = None
+    pids: set[int] = field(default_factory=set)
     struck: threading.Event = field(default_factory=threading.Event)
     _owners: dict[int, int | None] = field(default_factory=dict)
     _left: int = 0
@@ -42,6 +43,8 @@ class Striker:
         """Strike at the `point`-th chunk (from 1) in this direction, from now on."""
         with self._lock:
             self.worker, self._direction, self._left = worker, direction, point
+            # The parent never speaks to the broker here; in Celery it is the one that does.
+            self.pids = {worker.pid, *worker.task_processes()}
             self.struck.clear()
 
     def __call__(self, direction: str, _data: bytes, link: Link) -> bool:
@@ -49,8 +52,7 @@ class Striker:
             if self.worker is None or self._left <= 0 or direction != self._direction:
                 return False
             owner = self._owner(link)
-            # The parent never speaks to the broker here; in Celery it is the one that does.
-            if owner not in {self.worker.pid, *self.worker.task_processes()}:
+            if owner not in self.pids:
                 return False
             self._left -= 1
             if self._left:
@@ -62,8 +64,9 @@ class Striker:
     def _owner(self, link: Link) -> int | None:
         """The process at the other end of a connection, asked once for each."""
         if link.number not in self._owners:
-            ports = {c.laddr.port: c.pid for c in psutil.net_connections("tcp4") if c.laddr and c.pid}
-            self._owners[link.number] = ports.get(link.client_port)
+            ends = (link.client_port, link.client.getsockname()[1])
+            found = (c.pid for c in psutil.net_connections("tcp4") if c.raddr and (c.laddr.port, c.raddr.port) == ends)
+            self._owners[link.number] = next(found, None)
         return self._owners[link.number]
 
 

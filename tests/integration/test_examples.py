@@ -17,6 +17,8 @@ from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+#: Found by itself where celerylite is installed; here the tests may run from the source tree.
+PLUGIN = "celerylite.contrib.pytest"
 
 #: What must stand in the output (regular expressions, in this order).
 EXPECTED = {
@@ -76,7 +78,7 @@ def test_example(name: str) -> None:
 
 
 def test_example_of_tests() -> None:
-    assert "5 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_with_pytest.py")
+    assert "5 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, "test_with_pytest.py")
 
 
 def test_first_steps(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

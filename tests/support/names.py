@@ -160,6 +160,7 @@ NOT_YET: dict[str, str] = {
     "celery:group": "canvas",
     "celery.app:control": "remote control",
     "celery.app.control": "remote control",
+    "celery.backends.base:BaseDictBackend.apply_chord": "canvas",
     "celery.backends.database": "result backends",
     "celery.beat": "beat",
     "celery.bootsteps": "worker extension points",

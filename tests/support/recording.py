@@ -1,4 +1,5 @@
-"""A broker that keeps what is sent to it, and a tap on kombu's in-memory transport: what two libraries would send."""
+"""A broker that keeps what is sent to it, and a tap on kombu's in-memory transport: what two libraries
+would send."""
 
 from __future__ import annotations
 

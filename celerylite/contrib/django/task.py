@@ -16,7 +16,8 @@ R = TypeVar("R")
 
 
 class DjangoTask(Task[P, R]):
-    """A task that can be called when the current transaction is committed, and not at all when it is rolled back."""
+    """A task that can be called when the current transaction is committed, and not at all when it is rolled
+    back."""
 
     abstract = True
 

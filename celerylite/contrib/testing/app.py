@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -78,36 +77,39 @@ TestApp.__test__ = False  # type: ignore[attr-defined]
 @contextmanager
 def set_trap(app: Celery) -> Iterator[None]:
     """Make the current app a trap, in all threads, until the end."""
-    own, default, trap = _state._tls, _state.default_app, Trap()
-    _state.set_default_app(trap)  # type: ignore[arg-type]
-    _state._tls = _state._CurrentApp()
-    _state._tls.current_app = trap  # type: ignore[assignment]
-    try:
+    trap: Any = Trap()
+    with _current_app_put_back():
+        _state.set_default_app(trap)
+        _state._set_current_app(trap)
         yield
-    finally:
-        _state.set_default_app(default)
-        _state._tls = own
 
 
 @contextmanager
 def setup_default_app(app: Celery, use_trap: bool = False) -> Iterator[None]:
-    """Put back afterwards which app is current and default and which apps exist; close `app`.
+    """Put back afterwards which app is current and which is the default; close `app`.
 
     Shared tasks stay: a module that defines some is imported only once, and later tests need them too.
     """
     before = _state.get_current_app()
-    default, own, apps = _state.default_app, _state._tls, weakref.WeakSet(_state._apps)
-    _state._tls = _state._CurrentApp()
-    _state._tls.current_app = before
     try:
-        if use_trap:
-            with set_trap(app):
+        with _current_app_put_back():
+            _state._set_current_app(before)
+            if use_trap:
+                with set_trap(app):
+                    yield
+            else:
                 yield
-        else:
-            yield
     finally:
-        _state.set_default_app(default)
-        _state._tls = own
-        _state._apps = apps
         if app is not before:
             app.close()
+
+
+@contextmanager
+def _current_app_put_back() -> Iterator[None]:
+    """Let the block choose other apps; afterwards every thread has the one it had."""
+    default, process, threads = _state.default_app, _state._process_app, _state._tls
+    _state._tls = _state._CurrentApp()
+    try:
+        yield
+    finally:
+        _state.default_app, _state._process_app, _state._tls = default, process, threads

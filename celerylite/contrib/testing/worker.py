@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celerylite import Celery, _state
-from celerylite.contrib.testing import tasks
+from celerylite.contrib.testing import tasks  # noqa: F401  registers celery.ping
 from celerylite.result import allow_join_result
 from celerylite.utils.dispatch import Signal
 from celerylite.utils.nodenames import anon_nodename
@@ -23,6 +23,9 @@ __all__ = (
     "test_worker_starting",
     "test_worker_stopped",
 )
+
+#: The task that proves a worker to work.
+PING = "celery.ping"
 
 WORKER_LOGLEVEL = os.environ.get("WORKER_LOGLEVEL", "error")
 
@@ -42,17 +45,6 @@ class TestWorkController(WorkController):
         self._on_started = threading.Event()
         self._error: BaseException | None = None
         super().__init__(*args, **kwargs)
-
-    def start(self) -> None:
-        """Run until stopped; what ends it early is kept for the thread that waits in `ensure_started`."""
-        try:
-            super().start()
-        except BaseException as exc:  # raised again by ensure_started, in the thread of the test
-            if not self._on_started.is_set():
-                self._error = exc
-            raise
-        finally:
-            self._on_started.set()
 
     def on_consumer_ready(self, consumer: Any) -> None:
         """Called when the worker starts to fetch."""
@@ -126,7 +118,7 @@ def _start_worker_thread(
 ) -> Iterator[TestWorkController]:
     """As `start_worker`, with the class of the worker to choose, and without the call of `ping` itself."""
     setup_app_for_worker(app, loglevel, logfile)
-    if perform_ping_check and tasks.ping.name not in app.tasks:
+    if perform_ping_check and PING not in app.tasks:
         raise RuntimeError(f"{app!r} lacks the task celery.ping; perform_ping_check=False does without it")
     quiet = {"without_heartbeat": True, "without_mingle": True, "without_gossip": True}
     options: dict[str, Any] = {"hostname": anon_nodename(), **quiet, **kwargs}
@@ -145,12 +137,16 @@ def _start_worker_thread(
 
 
 def _run(worker: TestWorkController) -> None:
-    """What the thread does; a failed start is reported by `ensure_started`, an ordered exit is no failure."""
+    """What the thread does. A start that fails is reported by `ensure_started`, in the thread of the test."""
     try:
         worker.start()
-    except BaseException as exc:
-        if worker._error is None and not isinstance(exc, SystemExit):
+    except BaseException as exc:  # a border: whatever ends the worker early must end the wait of the test
+        if not worker._on_started.is_set():
+            worker._error = exc
+        elif not isinstance(exc, SystemExit):
             raise
+    finally:
+        worker._on_started.set()
 
 
 def _stop(worker: TestWorkController, thread: threading.Thread, timeout: float) -> None:
@@ -165,6 +161,6 @@ def _stop(worker: TestWorkController, thread: threading.Thread, timeout: float) 
 
 def _check_ping(app: Celery, timeout: float) -> None:
     with allow_join_result():
-        answer = app.tasks[tasks.ping.name].delay().get(timeout=timeout)
+        answer = app.tasks[PING].delay().get(timeout=timeout)
     if answer != "pong":
         raise RuntimeError(f"the test worker answered the ping with {answer!r}")

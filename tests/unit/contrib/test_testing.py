@@ -60,7 +60,9 @@ def test_setup_default_app_puts_the_state_back() -> None:
 
 def test_setup_default_app_puts_the_state_back_after_an_error() -> None:
     before = _state.get_current_app()
-    with pytest.raises(ZeroDivisionError), setup_default_app(TestApp(set_as_current=True)):
+    app = TestApp()
+    with pytest.raises(ZeroDivisionError), setup_default_app(app):
+        app.set_current()
         raise ZeroDivisionError
     assert _state.get_current_app() is before
 

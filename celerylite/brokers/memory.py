@@ -1,0 +1,320 @@
+"""A broker within one process (`memory://`): for tests, with a worker in a thread. Nothing survives the process.
+
+It keeps the contract of the others: messages are encoded as on Redis, taken by priority, held until they are acknowledged,
+deferred until they are due, set aside when nobody can run them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Settlement, Unreadable
+from celerylite.brokers.envelope import decode, encode, redelivered
+from celerylite.utils import uuid
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+    from celerylite.message import Message
+
+#: Most urgent first, as on Redis.
+STEPS = (0, 3, 6, 9)
+
+
+class Space:
+    """Everything that the brokers of one virtual host share."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.queues: dict[str, dict[int, deque[bytes]]] = {}
+        #: (due, number, queue, priority, message), the next one first.
+        self.delayed: list[tuple[float, int, str, int, bytes]] = []
+        self.dead: deque[DeadLetter] = deque(maxlen=10_000)
+        self.numbers = count()
+
+    def queue(self, name: str) -> dict[int, deque[bytes]]:
+        """The lists of a queue, by priority."""
+        return self.queues.setdefault(name, {step: deque() for step in STEPS})
+
+    def put(self, name: str, priority: int, raw: bytes, *, front: bool = False) -> None:
+        """Add a message; the caller holds the lock."""
+        waiting = self.queue(name)[_step(priority)]
+        (waiting.appendleft if front else waiting.append)(raw)
+        self.changed.notify_all()
+
+    def defer(self, due: float, name: str, priority: int, raw: bytes) -> None:
+        """Let a message wait; the caller holds the lock."""
+        heapq.heappush(self.delayed, (due, next(self.numbers), name, priority, raw))
+        self.changed.notify_all()
+
+    def promote(self) -> float | None:
+        """Move due messages; returns the seconds until the next is due. The caller holds the lock."""
+        now = time.time()
+        while self.delayed and self.delayed[0][0] <= now:
+            _, _, name, priority, raw = heapq.heappop(self.delayed)
+            self.put(name, priority, raw)
+        return self.delayed[0][0] - now if self.delayed else None
+
+
+_spaces: dict[str, Space] = {}
+
+
+class MemoryBroker(Broker):
+    """The sending side."""
+
+    connection_errors = ()
+
+    def __init__(self, connection: Connection, *, dead_limit: int = 10_000) -> None:
+        self.connection = connection
+        self.space = _spaces.setdefault(connection.virtual_host or "/", Space())
+        self._declared: set[Any] = set()
+        self._lock = threading.Lock()
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            raw, priority = encode(message), message.properties.get("priority") or 0
+            for name in self._queues_for(message):
+                with self.space.changed:
+                    if message.due is not None:
+                        self.space.defer(message.due, name, priority, raw)
+                    else:
+                        self.space.put(name, priority, raw)
+
+    def _queues_for(self, message: Message) -> list[str]:
+        if not message.exchange:
+            return [message.routing_key]
+        with self._lock:
+            channel = self.connection.default_channel
+            if message.queue is not None and message.queue not in self._declared:
+                message.queue.bind(channel).declare()
+                self._declared.add(message.queue)
+            table = channel.get_table(message.exchange)
+            kind = channel.typeof(message.exchange)
+            return kind.lookup(table, message.exchange, message.routing_key, message.routing_key) or []
+
+    def purge(self, queues: Iterable[str]) -> int:
+        """Delete the messages that wait in these queues; returns how many."""
+        with self.space.changed:
+            names = list(queues)
+            total = sum(self._length(name) for name in names)
+            for name in names:
+                self.space.queues.pop(name, None)
+            return total
+
+    def queue_length(self, queue: str) -> int:
+        """How many messages wait in the queue."""
+        with self.space.changed:
+            return self._length(queue)
+
+    def _length(self, queue: str) -> int:
+        return sum(map(len, self.space.queue(queue).values()))
+
+    def dead(self, limit: int = 100) -> list[DeadLetter]:
+        """The messages that were set aside, newest first."""
+        with self.space.changed:
+            return list(self.space.dead)[:limit]
+
+    def retry_dead(self, ids: Iterable[str] | None = None) -> int:
+        """Put set-aside messages back in their queues."""
+        wanted = None if ids is None else set(ids)
+        with self.space.changed:
+            chosen = [letter for letter in self.space.dead if wanted is None or letter.id in wanted or letter.task_id in wanted]
+            for letter in reversed(chosen):
+                self.space.dead.remove(letter)
+                self.space.put(letter.queue, _priority(letter.raw), letter.raw)
+            return len(chosen)
+
+    def purge_dead(self) -> int:
+        """Delete all messages that were set aside."""
+        with self.space.changed:
+            total = len(self.space.dead)
+            self.space.dead.clear()
+            return total
+
+    def consumer(self, queues: Sequence[str], *, serial: bool, lease: float, **options: Any) -> Consumer:
+        """Start to consume these queues."""
+        return MemoryConsumer(self.space, queues)
+
+    def keeper(self, queues: Sequence[str], *, lease: float) -> Keeper:
+        """The housekeeping of one worker."""
+        return MemoryKeeper(self.space)
+
+
+class MemoryConsumer(Consumer):
+    """What one task process holds."""
+
+    def __init__(self, space: Space, queues: Sequence[str]) -> None:
+        self.space = space
+        self.queues = list(queues)
+        self.id = uuid()
+        self._held: dict[bytes, Delivery] = {}
+        self._awake = False
+
+    def open(self, given_up: Callable[[], bool]) -> bool:
+        """There is nothing to connect to."""
+        return True
+
+    def fetch(self, most: int, wait: float) -> list[Delivery]:
+        """Take up to `most` messages; with none there, wait for the first."""
+        deadline = time.monotonic() + wait
+        with self.space.changed:
+            while True:
+                left = self.space.promote()
+                taken = self._take(most)
+                rest = deadline - time.monotonic()
+                if taken or self._awake or rest <= 0:
+                    self._awake = False
+                    return taken
+                self.space.changed.wait(rest if left is None else min(rest, left))
+
+    def _take(self, most: int) -> list[Delivery]:
+        taken: list[Delivery] = []
+        for step in STEPS:
+            for name in self.queues:
+                waiting = self.space.queue(name)[step]
+                while waiting and len(taken) < most:
+                    tag = b"%d\0%b" % (next(self.space.numbers), name.encode())
+                    delivery = Delivery(tag, waiting.popleft(), name)
+                    self._held[tag] = delivery
+                    taken.append(delivery)
+        return taken
+
+    def read(self, delivery: Delivery) -> Message:
+        """The message in a delivery."""
+        return decode(delivery.raw)
+
+    def fresh(self, delivery: Delivery) -> bool:
+        """Nobody takes anything from a consumer of this process."""
+        return True
+
+    def begin(self, delivery: Delivery, *, ack: bool) -> bool:
+        """The task is about to start."""
+        if ack:
+            self.ack(delivery)
+        return True
+
+    def ack(self, delivery: Delivery) -> None:
+        """The message is done with."""
+        self._held.pop(delivery.tag, None)
+
+    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool) -> None:
+        """Results are not kept here, so there is no transaction to be had."""
+        raise NotImplementedError("the memory broker is no result store")
+
+    def requeue(self, delivery: Delivery) -> None:
+        """Give a message back, marked as redelivered."""
+        self.ack(delivery)
+        self._put_back(delivery, redelivered(delivery.raw, count=False)[0])
+
+    def _put_back(self, delivery: Delivery, raw: bytes) -> None:
+        with self.space.changed:
+            self.space.put(delivery.queue, _priority(raw), raw, front=True)
+
+    def defer(self, delivery: Delivery, due: float) -> None:
+        """Let a message wait."""
+        self.ack(delivery)
+        with self.space.changed:
+            self.space.defer(due, delivery.queue, _priority(delivery.raw), delivery.raw)
+
+    def bury(self, delivery: Delivery, reason: str) -> None:
+        """Set a message aside."""
+        self.ack(delivery)
+        try:
+            headers = decode(delivery.raw).headers
+        except Unreadable:
+            headers = {}
+        letter = DeadLetter(
+            uuid(), reason, delivery.queue, time.time(), "", delivery.raw, headers.get("id"), headers.get("task")
+        )
+        with self.space.changed:
+            self.space.dead.appendleft(letter)
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give messages that were not started back, in order."""
+        for delivery in reversed(deliveries):
+            self.ack(delivery)
+            self._put_back(delivery, delivery.raw)
+
+    def flush(self) -> None:
+        """Everything is done at once."""
+
+    def wake(self) -> None:
+        """Make a waiting `fetch` return."""
+        # Not the space's lock: a signal handler may run while this very thread holds it.
+        self._awake = True
+        threading.Thread(target=self._notify, daemon=True).start()
+
+    def _notify(self) -> None:
+        with self.space.changed:
+            self.space.changed.notify_all()
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self.release(list(self._held.values()))
+
+
+class MemoryKeeper(Keeper):
+    """There is little to keep: consumers promote, and die only with the process."""
+
+    def __init__(self, space: Space) -> None:
+        self._wakened = threading.Event()
+
+    def renew(self, consumer_ids: Iterable[str]) -> None:
+        """No leases."""
+
+    def promote(self) -> float | None:
+        """Consumers do it."""
+        return None
+
+    def reclaim(self, limit: int | None) -> float:
+        """Nobody can die alone."""
+        return 3600.0
+
+    def abandon(self, consumer_id: str, running: Iterable[Any]) -> list[Delivery]:
+        """Nobody can die alone."""
+        return []
+
+    def give_back(self, consumer_id: str, delivery: Delivery, *, count: bool, limit: int | None) -> bool:
+        """Nobody can die alone."""
+        return False
+
+    def discard(self, consumer_id: str, delivery: Delivery) -> bool:
+        """Nobody can die alone."""
+        return False
+
+    def spare(self, consumer_id: str, running: Any, upto: int) -> int:
+        """One process, one consumer."""
+        return 0
+
+    def wait(self, timeout: float, blocked: Callable[[], Iterable[int]]) -> bool:
+        """Sleep."""
+        self._wakened.wait(timeout)
+        self._wakened.clear()
+        return False
+
+    def drop(self) -> None:
+        """Nothing is connected."""
+
+    def wake(self) -> None:
+        """Make a waiting `wait` return."""
+        self._wakened.set()
+
+    def close(self) -> None:
+        """Nothing is connected."""
+
+
+def _step(priority: int) -> int:
+    return max(step for step in STEPS if step <= max(0, priority))
+
+
+def _priority(raw: bytes) -> int:
+    try:
+        return decode(raw).properties.get("priority") or 0
+    except Unreadable:
+        return 0
