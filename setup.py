@@ -68,6 +68,8 @@ setup(
         "cloudpickle>=2.2",
         "croniter>=2.0",
         "kombu>=5.6",
+        # kombu's Redis transport imports it; kombu[redis] would pin one release of it.
+        "packaging",
         "redis>=5.0",
         'tzdata; sys_platform == "win32"',
     ],

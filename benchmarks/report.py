@@ -32,11 +32,11 @@ def ratio(figure: Figure, theirs: float, ours: float) -> float:
 def ratio_range(case: Case, figure: Figure, rounds: Rounds) -> tuple[float, float] | None:
     """The lowest and the highest ratio of one round; neighbours in time, so a slow machine slows both."""
     each = []
-    for number in range(min(map(len, rounds.values()))):
-        middle = {name: taken[number] for name, taken in rounds.items()}
+    for index in range(min(map(len, rounds.values()))):
+        middle = {name: taken[index] for name, taken in rounds.items()}
         ours = middle.get(CELERYLITE.name, {}).get(figure.key)
         theirs = celery_best(case, figure, middle)
-        if ours is not None and theirs is not None:
+        if figure.compared and ours is not None and theirs is not None:
             each.append(ratio(figure, theirs, ours))
     return (min(each), max(each)) if each else None
 
@@ -45,7 +45,8 @@ def verdict(case: Case, figure: Figure, middle: Medians) -> dict[str, Any]:
     """Ratio, bar and PASS/MISS of one figure; `passed` is None when nothing is asked or nothing is known."""
     ours = middle.get(CELERYLITE.name, {}).get(figure.key)
     theirs = celery_best(case, figure, middle)
-    times = ratio(figure, theirs, ours) if ours is not None and theirs is not None else None
+    known = figure.compared and ours is not None and theirs is not None
+    times = ratio(figure, theirs, ours) if known else None  # type: ignore[arg-type]
     checks = []
     if figure.bar is not None and times is not None:
         checks.append(times >= figure.bar)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,7 @@ def main() -> int:
     libraries = chosen.library or ["celery", "celerylite"]
     cases = [case for case in CASES if not chosen.only or case.name in chosen.only]
     document: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": machine(), "cases": {}}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and Redis are stopped then, too
     bench = Bench()
     try:
         for case in cases:

@@ -74,6 +74,8 @@ class Figure:
     """more | less: which way is better."""
     bar: float | None = None
     """How many times better than Celery's it has to be."""
+    compared: bool = True
+    """Whether a ratio means anything."""
     at_most: float | None = None
     """Our own figure may not be above this."""
     at_least: float | None = None

@@ -17,6 +17,7 @@ class Context:
     """
 
     _children: list[Any] | None = None
+    _outbox: list[Any] | None = None
     _protected = 0
     args: Any = None
     callbacks: list[Any] | None = None
@@ -85,6 +86,12 @@ class Context:
         if self._children is None:
             self._children = []
         return self._children
+
+    def send_at_end(self, message: Any) -> None:
+        """Have a message sent together with the acknowledgement of this execution."""
+        if self._outbox is None:
+            self._outbox = []
+        self._outbox.append(message)
 
     def as_execution_options(self) -> dict[str, Any]:
         """The options that send this call again as it was (`Task.retry`, `signature_from_request`)."""

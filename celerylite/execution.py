@@ -100,6 +100,7 @@ class Execution:
 
 def plan_for(task: Task[Any, Any]) -> Plan:
     """Work out what is known of a task before it runs."""
+    tracer = _foreign_tracer(task)  # first, for it may put its own `run` or `__call__` in the place of the task's
     base = _base_task(task)
 
     def own(hook: str) -> Callable[..., Any] | None:
@@ -119,7 +120,7 @@ def plan_for(task: Task[Any, Any]) -> Plan:
         on_failure=own("on_failure"),
         on_retry=own("on_retry"),
         after_return=own("after_return"),
-        tracer=_foreign_tracer(task),
+        tracer=tracer,
     )
 
 
@@ -250,14 +251,32 @@ def _record(execution: Execution, state: str, value: Any, traceback: str | None)
 def _after(execution: Execution) -> None:
     """Hooks, signals and the log line of the outcome; what they raise is logged."""
     outcome = execution.outcome
+    exc = outcome.value.exc if outcome.state == states.RETRY else outcome.value
     try:
-        _AFTER[outcome.state](execution, outcome)
-        if execution.plan.after_return is not None and outcome.state not in IGNORE_STATES:
-            execution.plan.after_return(
-                outcome.state, outcome.value, execution.context.id, execution.args, execution.kwargs, outcome.einfo
-            )
+        if outcome.state in states.EXCEPTION_STATES and isinstance(exc, BaseException):
+            _while_handling(exc, lambda: _hooks(execution, outcome))
+        else:
+            _hooks(execution, outcome)
     except Exception:  # user code
         _log(logging.ERROR, LOG_FAILURE, execution, exc_info=True, description="hook failed", exc=repr(sys.exc_info()[1]))
+
+
+def _hooks(execution: Execution, outcome: Outcome) -> None:
+    _AFTER[outcome.state](execution, outcome)
+    if execution.plan.after_return is not None and outcome.state not in IGNORE_STATES:
+        execution.plan.after_return(
+            outcome.state, outcome.value, execution.context.id, execution.args, execution.kwargs, outcome.einfo
+        )
+
+
+def _while_handling(exc: BaseException, run: Callable[[], None]) -> None:
+    """Hooks ask `sys.exc_info()` for the exception that ended the task (monitoring packages above all)."""
+    traceback = exc.__traceback__
+    try:
+        raise exc
+    except BaseException:
+        exc.__traceback__ = traceback  # without the frame of this function
+        run()
 
 
 def _after_success(execution: Execution, outcome: Outcome) -> None:

@@ -22,15 +22,13 @@ logger = logging.getLogger("celery.app.trace")
 
 def messages(execution: Execution) -> list[Message]:
     """The messages that a task's outcome sets off."""
+    found = list(execution.context._outbox or ())
     state = execution.outcome.state
     if state == states.SUCCESS:
-        return _after_success(execution)
-    if state == states.RETRY:
-        message = getattr(execution.outcome.value, "message", None)
-        return [message] if message is not None else []
-    if state == states.FAILURE:
-        return [message for errback in _old_style(execution) for message in _errback_message(execution, errback)]
-    return []
+        found += _after_success(execution)
+    elif state == states.FAILURE:
+        found += [_message(execution, errback, (execution.context.id,)) for errback in _old_style(execution)]
+    return found
 
 
 def _after_success(execution: Execution) -> list[Message]:
@@ -71,11 +69,7 @@ def _is_new_style(execution: Execution, errback: Any) -> bool:
     """New-style errbacks take (request, exc, traceback) and are called in the worker; old ones get the task's id."""
     errback = _signature(execution, errback)
     task = execution.plan.task.app.tasks.get(errback.task)
-    return task is not None and arity_greater(task.__header__, 1)
-
-
-def _errback_message(execution: Execution, errback: Any) -> list[Message]:
-    return [_message(execution, errback, (execution.context.id,))]
+    return task is not None and arity_greater(task.__header__ or task.run, 1)
 
 
 def call_errbacks(execution: Execution) -> None:

@@ -5,6 +5,7 @@ What a test starts is always cleaned up.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ def redis_server() -> Iterator[RedisServer]:
     """A real server on a free port of this machine, for the whole session (one per pytest-xdist process)."""
     server = RedisServer().start()
     yield server
+    gc.collect()  # results that nobody waited for say goodbye to the server when they are collected
     server.close()
 
 

@@ -7,7 +7,6 @@ in.
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from celerylite.app.publishing import (
     announce_publish,
     announce_published,
     anonymous_name,
+    checked_arguments,
+    sent_event,
 )
 from celerylite.app.queues import QUEUE_FORMAT, Queues
 from celerylite.utils.saferepr import saferepr
@@ -55,7 +56,10 @@ class AMQP:
         self.app = app
         self._plain: dict[tuple[Any, ...], Destination] = {}
         self._rtable: tuple[Any, ...] | None = None
-        self._settings_seen: Any = None
+        self._queues: _queues.Queues | None = None
+        #: The settings that the queues were made from, and whether they may have changed since.
+        self._made_from: tuple[Any, ...] = ()
+        self._unsure = False
 
     # queues and routes
 
@@ -98,10 +102,24 @@ class AMQP:
             queue_arguments=arguments,
         )
 
-    @cached_property
+    @property
     def queues(self) -> _queues.Queues:
         """The queues of `task_queues`, and those made for names that calls used."""
-        return self.Queues(self.app.conf.task_queues)
+        if self._queues is None or (self._unsure and self._queue_settings() != self._made_from):
+            # Only then: queues that were added or selected in the program must outlive other settings.
+            self.__dict__.pop("default_exchange", None)
+            self._made_from = self._queue_settings()
+            self._queues = self.Queues(self.app.conf.task_queues)
+        self._unsure = False
+        return self._queues
+
+    @queues.setter
+    def queues(self, queues: Any) -> None:
+        self._made_from = self._queue_settings()
+        self._queues = queues
+
+    def _queue_settings(self) -> tuple[Any, ...]:
+        return tuple(map(self.app.conf.get, _QUEUE_SETTINGS))
 
     @cached_property
     def default_exchange(self) -> Exchange:
@@ -144,7 +162,8 @@ class AMQP:
     def settings_changed(self) -> None:
         """Forget everything that was worked out from settings."""
         self._rtable = None
-        for name in ("queues", "router", "default_exchange", "create_task_message"):
+        self._unsure = True
+        for name in ("router", "create_task_message"):
             self.__dict__.pop(name, None)
         self._plain.clear()
 
@@ -252,7 +271,7 @@ class AMQP:
         **options: Any,
     ) -> task_message:
         """A call as a message of protocol 2: headers, properties, body."""
-        args, kwargs = _checked_arguments(args, kwargs)
+        args, kwargs = checked_arguments(args, kwargs)
         if countdown or eta or expires:
             eta, expires = self._times(countdown, eta, expires, now, timezone)
         if not root_id:
@@ -286,7 +305,7 @@ class AMQP:
             headers,
             {"correlation_id": task_id, "reply_to": reply_to or ""},
             (args, kwargs, {"callbacks": callbacks, "errbacks": errbacks, "chain": chain, "chord": chord}),
-            _sent_event(headers) if create_sent_event else None,
+            sent_event(headers) if create_sent_event else None,
         )
 
     def as_task_v1(
@@ -316,7 +335,7 @@ class AMQP:
         **compat_kwargs: Any,
     ) -> task_message:
         """A call as a message of protocol 1, for workers older than Celery 4."""
-        args, kwargs = _checked_arguments(args, kwargs)
+        args, kwargs = checked_arguments(args, kwargs)
         eta, expires = self._times(countdown, eta, expires, now, timezone)
         body = {
             "task": name,
@@ -450,6 +469,20 @@ class AMQP:
         return bool(self.app.conf.enable_utc)
 
 
+#: Settings that queues are made from.
+_QUEUE_SETTINGS = (
+    "task_queues",
+    "task_default_queue",
+    "task_default_queue_type",
+    "task_default_exchange",
+    "task_default_exchange_type",
+    "task_default_routing_key",
+    "task_create_missing_queues",
+    "task_create_missing_queue_type",
+    "task_create_missing_queue_exchange_type",
+    "task_queue_max_priority",
+)
+
 #: Options that do not keep a call from being plain: its destination depends on them and the task's name only.
 _PLAIN_OPTIONS = frozenset(("serializer", "queue"))
 
@@ -457,31 +490,6 @@ _PLAIN_OPTIONS = frozenset(("serializer", "queue"))
 _FOR_THE_SENDER = ("timeout", "confirm_timeout", "immediate", "mandatory", "event_dispatcher")
 
 _DELIVERY_MODES = {"transient": 1, "persistent": 2}
-
-
-def _checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
-    args = args or ()
-    kwargs = kwargs or {}
-    if type(args) is not tuple and not isinstance(args, list | tuple):
-        raise TypeError("task args must be a list or tuple")
-    if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
-        raise TypeError("task keyword arguments must be a mapping")
-    return args, kwargs
-
-
-def _sent_event(headers: dict[str, Any]) -> dict[str, Any]:
-    """The fields of the event `task-sent`."""
-    return {
-        "uuid": headers["id"],
-        "root_id": headers["root_id"],
-        "parent_id": headers["parent_id"],
-        "name": headers["task"],
-        "args": headers["argsrepr"],
-        "kwargs": headers["kwargsrepr"],
-        "retries": headers["retries"],
-        "eta": headers["eta"],
-        "expires": headers["expires"],
-    }
 
 
 def _broadcasts(queue: Any) -> bool:

@@ -10,7 +10,15 @@ from celerylite import signals
 if TYPE_CHECKING:
     from kombu.entity import Queue
 
-__all__ = ("Destination", "announce_publish", "announce_published", "anonymous_name", "forget_process")
+__all__ = (
+    "Destination",
+    "announce_publish",
+    "announce_published",
+    "anonymous_name",
+    "checked_arguments",
+    "forget_process",
+    "sent_event",
+)
 
 
 class Destination:
@@ -87,3 +95,29 @@ def announce_published(name: str, headers: Any, body: Any, to: Destination) -> N
         signals.after_task_publish.send(
             sender=name, body=body, headers=headers, exchange=to.exchange, routing_key=to.routing_key
         )
+
+
+def checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of a call; TypeError for what cannot be passed on as arguments."""
+    args = args or ()
+    kwargs = kwargs or {}
+    if type(args) is not tuple and not isinstance(args, list | tuple):
+        raise TypeError("task args must be a list or tuple")
+    if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
+        raise TypeError("task keyword arguments must be a mapping")
+    return args, kwargs
+
+
+def sent_event(headers: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the event `task-sent`."""
+    return {
+        "uuid": headers["id"],
+        "root_id": headers["root_id"],
+        "parent_id": headers["parent_id"],
+        "name": headers["task"],
+        "args": headers["argsrepr"],
+        "kwargs": headers["kwargsrepr"],
+        "retries": headers["retries"],
+        "eta": headers["eta"],
+        "expires": headers["expires"],
+    }

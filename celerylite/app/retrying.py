@@ -62,17 +62,19 @@ class Retrying:
             )
         again = Retry(exc=exc, when=eta or countdown, is_eager=eager, sig=sig)
         if not eager:
-            self._send_again(sig)
+            self._send_again(sig, request, at_once=not throw)
         if throw:
             raise again
         return again
 
-    def _send_again(self: Any, sig: Signature) -> None:
+    def _send_again(self: Any, sig: Signature, request: Context, at_once: bool) -> None:
+        """Sent together with the acknowledgement of this execution: a crash in between would lose or double it."""
         try:
-            sig.apply_async()
-        except (
-            Exception
-        ) as exc:  # the border to the broker: what cannot be sent again must not be acknowledged
+            if at_once:
+                sig.apply_async()
+            else:
+                request.send_at_end(sig.as_message())
+        except Exception as exc:  # a border: what cannot be sent again must not be acknowledged
             raise Reject(exc, requeue=False) from exc
 
     def signature_from_request(

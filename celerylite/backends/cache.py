@@ -133,11 +133,6 @@ class CacheBackend(KeyValueStoreBackend):
         """Have a key deleted after so many seconds."""
         self.client.touch(key, value)
 
-    def store(self, task_id: str, record: bytes, state: str | None = None) -> None:
-        """Store a record as `record()` made it, unless the task has succeeded already."""
-        if self._get_task_meta_for(task_id)["status"] != "SUCCESS":
-            self.set(self.get_key_for_task(task_id), record)
-
     def _pause(self, seconds: float) -> None:
         # Short, because the change may have come between the look and the wait.
         self.client.wait(min(seconds, 0.02))

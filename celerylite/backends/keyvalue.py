@@ -16,6 +16,17 @@ from celerylite.exceptions import TimeoutError
 from celerylite.result import result_from_tuple
 
 
+class Record(bytes):
+    """A task's record as it stands in the store, with the state that it says."""
+
+    state: str
+
+    def __new__(cls, payload: bytes, state: str) -> Record:
+        record = super().__new__(cls, payload)
+        record.state = state
+        return record
+
+
 class BaseKeyValueStoreBackend(Backend):
     """The base of stores with keys and values."""
 
@@ -105,11 +116,18 @@ class BaseKeyValueStoreBackend(Backend):
 
     def record(
         self, task_id: str, state: str, result: Any, traceback: Any = None, request: Any = None
-    ) -> bytes:
+    ) -> Record:
         """The record of a task as it stands in the store. Raises kombu's `EncodeError`."""
-        return self.codec.to_bytes(
-            self._meta(task_id, state, self.encode_result(result, state), traceback, request)
-        )
+        meta = self._meta(task_id, state, self.encode_result(result, state), traceback, request)
+        return Record(self.codec.to_bytes(meta), state)
+
+    def store(self, task_id: str, record: Any, state: str | None = None) -> None:
+        """Store a record as `record` made it, unless the task has succeeded already."""
+        self._ensure_retryable(self._store_record, task_id, record, state or getattr(record, "state", ""))
+
+    def _store_record(self, task_id: str, record: bytes, state: str) -> None:
+        if self._get_task_meta_for(task_id)["status"] != states.SUCCESS:
+            self._set_with_state(self.get_key_for_task(task_id), record, state)
 
     def _meta(self, task_id: Any, state: str, result: Any, traceback: Any, request: Any) -> dict[str, Any]:
         meta = self._get_result_meta(result, state, traceback, request)

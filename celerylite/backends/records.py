@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from celerylite import message, states
+from celerylite.backends import pickles
 from celerylite.exceptions import ImproperlyConfigured
 
 #: Opens a compressed record; the content type of the compression and a zero byte follow.
@@ -77,6 +78,8 @@ class Codec:
     def encode(self, data: Any) -> Any:
         """Serialized, not compressed: text for JSON and YAML, bytes else. Raises kombu's `EncodeError`."""
         if not self._json:
+            if self.serializer == "pickle" and pickles.names_us(data):
+                return pickles.dumps(data)
             from kombu.serialization import dumps  # lazy: few use anything but JSON
 
             return dumps(data, serializer=self.serializer)[2]
@@ -111,6 +114,8 @@ class Codec:
                 from kombu.exceptions import DecodeError
 
                 raise DecodeError(str(exc)) from exc
+        if self.serializer == "pickle" and self.content_type in (self.accept or ()):
+            return pickles.loads(payload)
         return message.loads(payload, self.content_type, self.content_encoding, accept=self.accept)
 
 

@@ -31,7 +31,7 @@ SUCCEEDED = """
 local function succeeded(key)
   local head = redis.call('GETRANGE', key, 0, 63)
   local at = string.find(head, 'status', 1, true)
-  return at and string.find(string.sub(head, at + 6, at + 20), 'SUCCESS', 1, true) ~= nil
+  return at and string.find(string.sub(head, at + 6, at + 21), '[^%w_%-]SUCCESS[^%u%d_%-]') ~= nil
 end
 """
 
@@ -98,6 +98,11 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
         return redis_address.from_url(url, defaults)
 
     @property
+    def status_is_plain(self) -> bool:
+        """Whether a script can see in a record that the task has succeeded; else use `store`, which looks."""
+        return not self._hidden_status
+
+    @property
     def db(self) -> int:
         """The number of the database."""
         return self.connparams.get("db") or 0
@@ -108,17 +113,19 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
         """Seconds that a record in this state lives; None for ever."""
         return (self.failure_expires if state == states.FAILURE else self.expires) or None
 
-    def store(self, task_id: str, record: bytes, state: str | None = None) -> None:
+    def store(self, task_id: str, record: Any, state: str | None = None) -> None:
         """Store and publish a record as `record()` made it; tried again while the server is away."""
         key = self.get_key_for_task(task_id)
-        ttl = self.ttl(state) if state is not None else self.expires
+        state = state or str(getattr(record, "state", ""))
+        ttl = self.ttl(state)
         if len(record) > MAX_VALUE_SIZE:
-            raise BackendStoreError("value too large for Redis backend", task_id=task_id, state=state or "")
+            raise BackendStoreError("value too large for Redis backend", task_id=task_id, state=state)
         self._retrying(lambda: self._store_guarded(task_id, key, record, ttl))
 
     def _store_guarded(self, task_id: str, key: bytes, record: bytes, ttl: int | None) -> Any:
-        if self._hidden_status and self._get_task_meta_for(task_id)["status"] == states.SUCCESS:
-            return 0
+        if self._hidden_status:
+            succeeded = self._get_task_meta_for(task_id)["status"] == states.SUCCESS
+            return None if succeeded else self._calls(_unguarded(key, record, ttl))
         expiry = str(ttl).encode() if ttl else b""
         return self._call(pack(b"EVALSHA", STORE.sha, b"1", key, record, expiry))
 
@@ -135,9 +142,7 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
         if len(value) > MAX_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend")
         ttl = self.expires if expires is None else expires
-        write = pack(b"SETEX", key, str(ttl).encode(), value) if ttl else pack(b"SET", key, value)
-        commands = (pack(b"MULTI"), write, pack(b"PUBLISH", key, value), pack(b"EXEC"))
-        self._retrying(lambda: self._calls(commands), **retry_policy)
+        self._retrying(lambda: self._calls(_unguarded(key, value, ttl)), **retry_policy)
 
     def _set_with_state(self, key: Any, value: Any, state: str) -> None:
         self.set(key, value, self.ttl(state) or 0)
@@ -259,6 +264,12 @@ class SentinelBackend(RedisBackend):
         )  # fmt: skip
         master = sentinels.master_for(str(options.get("master_name") or ""), redis_class=self._get_client())
         return master.connection_pool
+
+
+def _unguarded(key: bytes, value: bytes, ttl: int | None) -> tuple[bytes, ...]:
+    """The commands that store and publish, whatever is there."""
+    write = pack(b"SETEX", key, str(ttl).encode(), value) if ttl else pack(b"SET", key, value)
+    return pack(b"MULTI"), write, pack(b"PUBLISH", key, value), pack(b"EXEC")
 
 
 def _bytes(value: Any) -> bytes:

@@ -99,7 +99,7 @@ class RedisClient:
         options = {
             key: value for key, value in pool.connection_kwargs.items() if not key.startswith("maint_")
         }
-        # Trying again is our own business: redis-py would try for many seconds with nobody looking at deadlines.
+        # Trying again is our own business: redis-py would do so for seconds, with no eye on deadlines.
         for name in ("retry_on_timeout", "retry_on_error"):
             options.pop(name, None)
         options.update(protocol=2, socket_timeout=self._reply_timeout, retry=_no_retry())

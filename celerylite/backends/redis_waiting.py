@@ -40,6 +40,8 @@ class Wait:
         self._on_message = on_message
         self._on_interval = on_interval
         self._late = late
+        #: The last record that `on_message` got of each task; what is read after a reconnect may be the same.
+        self._told: dict[bytes, bytes] = {}
 
     def __iter__(self) -> Iterator[Found]:
         yield from self._read()
@@ -74,7 +76,7 @@ class Wait:
             yield from self._read()
         while watch.news:
             key, record = watch.news.popleft()
-            yield from self._look(key, record, told=True)
+            yield from self._look(key, record)
 
     def _read(self) -> Iterator[Found]:
         keys = list(self._pending)
@@ -84,14 +86,15 @@ class Wait:
             if record is not None:
                 yield from self._look(key, record)
 
-    def _look(self, key: bytes, record: bytes, told: bool = False) -> Iterator[Found]:
+    def _look(self, key: bytes, record: bytes) -> Iterator[Found]:
         """The task of `key`, if this record says that it is ready; other states go to `on_message` only."""
         task_id = self._pending.get(key)
         if task_id is None:
             return
         meta = self._backend.decode_result(record)
         ready = meta["status"] in states.READY_STATES
-        if self._on_message is not None and (told or ready):
+        if self._on_message is not None and self._told.get(key) != record:
+            self._told[key] = record
             self._on_message(meta)
         if ready:
             del self._pending[key]

@@ -111,6 +111,17 @@ class Writing:
         )  # fmt: skip
         return result
 
+    def record(
+        self, task_id: str, state: str, result: Any, traceback: Any = None, request: Any = None
+    ) -> Any:
+        """What `store` is to be given for a task; made by execution, which stores it at the right moment."""
+        return state, result, traceback, request
+
+    def store(self, task_id: str, record: Any, state: str | None = None) -> None:
+        """Store what `record` made."""
+        found, result, traceback, request = record
+        self.store_result(task_id, result, found, traceback, request=request)
+
     def mark_as_started(self, task_id: str, **meta: Any) -> Any:
         """Store that a worker runs the task."""
         return self.store_result(task_id, meta, states.STARTED)

@@ -39,6 +39,7 @@ class CLIContext:
         quiet: bool = False,
         argv: Sequence[str] = (),
         app_name: str | None = None,
+        directory: str | None = None,
     ) -> None:
         self.app = app
         self.no_color = no_color
@@ -48,6 +49,8 @@ class CLIContext:
         self.argv = list(argv)
         #: How the app was named on the command line or in `APP`; None for the default app or an app object.
         self.app_name = app_name
+        #: Where the command was started, before --workdir.
+        self.directory = directory
 
     @functools.cached_property
     def OK(self) -> str:

@@ -212,12 +212,12 @@ def celery(
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         return
+    directory = os.getcwd()
     _prepare_process(workdir, skip_checks, settings)
     name = app if isinstance(app, str) else None
     found = _choose_app(app, ctx.obj)
-    ctx.obj = CLIContext(
-        found, no_color, workdir, quiet, argv=ctx.meta.get("celerylite.argv", ()), app_name=name
-    )
+    argv = ctx.meta.get("celerylite.argv", ())
+    ctx.obj = CLIContext(found, no_color, workdir, quiet, argv=argv, app_name=name, directory=directory)
     add_user_options(found, [worker])
 
 

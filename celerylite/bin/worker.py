@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click import Context, ParamType
@@ -143,7 +144,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     help="The worker's name. %h is the host name with its domain, %n without, %d the domain alone.",
 )
 @worker_option("-D", "--detach", is_flag=True, default=False, help="Run in the background.")
-@worker_option("-S", "--statedb", type=click.Path(), help="File that keeps revoked task ids over restarts.")
+@worker_option("-S", "--statedb", type=click.Path(), help="Accepted; nothing is kept in this release.")
 @worker_option(
     "-l",
     "--loglevel",
@@ -176,7 +177,14 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     help="Tasks at a time; the number of CPUs by default. 'auto' also looks at the CPU quota and affinity.",
 )
 @pool_option("-P", "--pool", type=WorkersPool(), help="What runs the tasks; prefork by default.")
-@pool_option("-E", "--task-events", "--events", is_flag=True, default=None, help="Send events for monitors.")
+@pool_option(
+    "-E",
+    "--task-events",
+    "--events",
+    is_flag=True,
+    default=None,
+    help="Accepted; events are not part of this release.",
+)
 @pool_option("--time-limit", type=float, help="Seconds after which a task is killed.")
 @pool_option(
     "--soft-time-limit",
@@ -187,7 +195,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
 @pool_option(
     "--pool-start-method",
     type=click.Choice(("fork", "spawn")),
-    help="How task processes are started.",
+    help="Accepted; task processes are forked.",
 )
 @pool_option(
     "--max-memory-per-child",
@@ -200,13 +208,13 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
 @queue_option("--include", "-I", type=COMMA_SEPARATED_LIST, help="Import these modules too.")
 @feature_option("--without-gossip", is_flag=True, help="Accepted; there is no gossip.")
 @feature_option("--without-mingle", is_flag=True, help="Accepted; there is no mingling.")
-@feature_option("--without-heartbeat", is_flag=True, help="Send no heartbeat events.")
-@feature_option("--heartbeat-interval", type=int, help="Seconds between heartbeat events.")
+@feature_option("--without-heartbeat", is_flag=True, help="Accepted; there are no events.")
+@feature_option("--heartbeat-interval", type=int, help="Accepted; there are no events.")
 @feature_option(
     "--autoscale",
     type=Autoscale(),
     metavar="<MAX WORKERS>, <MIN WORKERS>",
-    help="Bounds of the concurrency.",
+    help="Accepted; the concurrency stays as it is.",
 )
 @beat_option(
     "-B",
@@ -249,9 +257,10 @@ def worker(
     nodename = hostname or host_format(default_nodename(None))
     if detach and not os.environ.pop(DETACHED, None):
         _detach(context, nodename, logfile, pidfile, uid, gid, umask, executable)
-    platforms.maybe_drop_privileges(uid=uid, gid=gid)
-    if umask is not None and not detach:
-        os.umask(umask if isinstance(umask, int) else int(str(umask), 8))
+    if not detach:  # else both were done on the way to the background
+        _drop_privileges(uid, gid)
+        if umask is not None:
+            os.umask(umask if isinstance(umask, int) else int(umask, 8))
     running = context.app.Worker(
         hostname=nodename,
         pool=pool,
@@ -267,12 +276,27 @@ def worker(
     ctx.exit(running.exitcode or 0)
 
 
+def _drop_privileges(uid: str | None, gid: str | None) -> None:
+    try:
+        platforms.maybe_drop_privileges(uid=uid, gid=gid)
+    except KeyError as exc:  # no such user or group
+        raise click.UsageError(str(exc.args[0])) from exc
+
+
 def _path(template: str | None, nodename: str) -> str | None:
     """The path with %h, %n and %d filled in."""
     try:
         return node_format(template, nodename) if template else None
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
+
+
+def _absolute(template: str | None, nodename: str) -> str | None:
+    """The same as an absolute path, in a directory that is there: in the background nobody sees an error."""
+    path = _path(template, nodename)
+    if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise click.UsageError(f"{path}: its directory does not exist.")
+    return path and os.path.abspath(path)
 
 
 def _set_app_arguments(context: CLIContext, extra: list[str]) -> None:
@@ -297,17 +321,25 @@ def _detach(
     gid: str | None,
     umask: str | None,
     executable: str | None,
-) -> None:
+) -> NoReturn:
     """Go to the background, and run the same command line again there in a fresh interpreter."""
-    python = executable or sys.executable
+    python = shutil.which(executable or sys.executable)
+    if python is None:
+        raise click.UsageError(f"--executable: {executable} is not a program.")
     app = [] if context.app_name or not context.app.main else ["-A", context.app.main]
     os.environ[DETACHED] = "1"
-    with platforms.detached(
-        logfile=_path(logfile, nodename),
-        pidfile=_path(pidfile, nodename),
-        uid=uid,
-        gid=gid,
-        umask=umask,
-        workdir=context.workdir,
-    ):
-        os.execv(python, [python, "-m", "celerylite", *app, *context.argv])
+    try:
+        with platforms.detached(
+            logfile=_absolute(logfile, nodename),
+            pidfile=_absolute(pidfile, nodename),
+            uid=uid,
+            gid=gid,
+            umask=umask,
+            # Where this command line was started, for it is read again, and --workdir in it may be relative.
+            workdir=context.directory,
+        ):
+            os.execv(python, [python, "-m", "celerylite", *app, *context.argv])
+    except (OSError, platforms.LockFailed) as exc:
+        raise click.ClickException(f"The worker cannot go to the background: {exc}") from exc
+    except KeyError as exc:  # no such user or group
+        raise click.UsageError(str(exc.args[0])) from exc

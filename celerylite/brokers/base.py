@@ -263,8 +263,8 @@ class Keeper(ABC):
         """Move due messages to their queues; returns the seconds until the next one is due, None without any."""
 
     @abstractmethod
-    def reclaim(self, limit: int | None) -> float:
-        """Return what dead consumers held, set aside what was delivered `limit` times.
+    def reclaim(self, limit: int | None, on_buried: Callable[[bytes, str], None]) -> float:
+        """Return what dead consumers held, set aside what was delivered `limit` times (`on_buried(message, reason)`).
 
         Returns the seconds until the next look is due.
         """
@@ -278,10 +278,18 @@ class Keeper(ABC):
         """
 
     @abstractmethod
-    def give_back(self, consumer_id: str, delivery: Delivery, *, count: bool, limit: int | None) -> bool:
-        """Return one message of a dead consumer to its queue, redelivered; False where it is held no more.
+    def give_back(
+        self,
+        consumer_id: str,
+        delivery: Delivery,
+        *,
+        count: bool = False,
+        limit: int | None = None,
+        on_buried: Callable[[bytes, str], None] = lambda raw, reason: None,
+    ) -> None:
+        """Return one message of a dead consumer to its queue, redelivered; nothing happens where it is held no more.
 
-        With `count` the death is the message's fault: after `limit` of them it is set aside.
+        With `count` the death is the message's fault: after `limit` of them it is set aside, and `on_buried` is called.
         """
 
     @abstractmethod

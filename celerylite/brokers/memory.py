@@ -272,7 +272,7 @@ class MemoryKeeper(Keeper):
         """Consumers do it."""
         return None
 
-    def reclaim(self, limit: int | None) -> float:
+    def reclaim(self, limit: int | None, on_buried: Any) -> float:
         """Nobody can die alone."""
         return 3600.0
 
@@ -280,9 +280,8 @@ class MemoryKeeper(Keeper):
         """Nobody can die alone."""
         return []
 
-    def give_back(self, consumer_id: str, delivery: Delivery, *, count: bool, limit: int | None) -> bool:
+    def give_back(self, consumer_id: str, delivery: Delivery, **options: Any) -> None:
         """Nobody can die alone."""
-        return False
 
     def discard(self, consumer_id: str, delivery: Delivery) -> bool:
         """Nobody can die alone."""

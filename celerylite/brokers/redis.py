@@ -54,6 +54,8 @@ class Connector:
         self.timeout = options.setdefault("socket_timeout", None) or REPLY_TIMEOUT
         options["socket_timeout"] = self.timeout
         options.setdefault("socket_connect_timeout", CONNECT_TIMEOUT)
+        # One try at a time: how often and when to try again is decided by who needs the connection.
+        options.update(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
         self.connection = connection
         self.prefix: str = options.get("global_keyprefix") or ""
         self._pool: Any = None
@@ -88,14 +90,12 @@ class Connector:
         return connection
 
     def _make_pool(self) -> Any:
-        channel = self.connection.channel()
-        pool = channel.pool
-        channel.close()
-        return pool
+        return self.channel().pool
 
     def _next_server(self) -> None:
         with self._lock:
             self._pool = None
+            self.connection.collect()
             self.connection.maybe_switch_next()
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class RedisBroker(Broker):
             self._declare(message.queue)
         if not message.exchange:
             return [message.routing_key]
-        with self._kombu_lock:
+        with self._kombu_lock, _kombu_errors(self.connector):
             channel = self.connector.channel()
             kind = channel.typeof(message.exchange)
             if kind.type == "fanout":
@@ -329,8 +329,11 @@ class _kombu_errors:
 
     def __exit__(self, kind: Any, exc: BaseException | None, trace: Any) -> None:
         connection = self._connector.connection
-        if exc is not None and isinstance(exc, connection.connection_errors + connection.channel_errors):
-            connection.collapse()
+        from kombu.exceptions import OperationalError
+
+        errors = (OperationalError, *connection.connection_errors, *connection.channel_errors)
+        if isinstance(exc, errors):
+            connection.collect()
             raise LinkError(str(exc)) from exc
 
 

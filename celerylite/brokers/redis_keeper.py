@@ -21,6 +21,9 @@ from celerylite.brokers.redis_link import ReplyError, pack
 if TYPE_CHECKING:
     from celerylite.brokers.redis import RedisBroker
 
+#: Told of a message that was set aside, and why.
+OnBuried = Callable[[bytes, str], None]
+
 logger = logging.getLogger("celery.brokers.redis")
 
 #: Most messages moved by one promotion, so that the server is not kept from its other work.
@@ -73,16 +76,16 @@ class RedisKeeper(Keeper):
             if not moved:
                 return max(0.0, float(left)) if left else None
 
-    def reclaim(self, limit: int | None) -> float:
+    def reclaim(self, limit: int | None, on_buried: OnBuried) -> float:
         """Return what consumers held whose lease ran out; returns the seconds until the next look is due."""
         leases = self._key(scripts.LEASES)
         gone, left = self.link.call(pack(b"EVALSHA", scripts.EXPIRED.sha, b"1", leases))
         for ident in gone:
-            self._reclaim_one(ident, limit)
+            self._reclaim_one(ident, limit, on_buried)
         soon = self.lease if not left else float(left) + 0.05
         return min(soon, RECLAIM_AGAIN if gone else self.lease)
 
-    def _reclaim_one(self, ident: bytes, limit: int | None) -> None:
+    def _reclaim_one(self, ident: bytes, limit: int | None, on_buried: OnBuried) -> None:
         """A serial consumer runs its oldest message when it dies (or the one it has marked), one with threads all it has."""
         serial = ident[:1] == b"s"
         entries = self._entries(ident)
@@ -90,8 +93,10 @@ class RedisKeeper(Keeper):
         moved = 0
         # From the newest to the oldest, each to the front: so the oldest ends up first in line.
         for index, (field, raw) in reversed(list(enumerate(entries))):
-            suspect = not serial or field == INBOX or _is_marked(field) or (index == 0 and not marked)
-            moved += self._return(ident, field, raw, suspect=suspect, limit=limit)
+            if not serial or field == INBOX or _is_marked(field) or (index == 0 and not marked):
+                moved += self._return_suspect(ident, field, raw, limit, on_buried)
+            else:
+                moved += self._move(scripts.RETURN, ident, _list_key(ident, field), *_name(field, raw), raw)
         if moved:
             logger.warning(
                 "Restored %d message(s) of a task process that is gone", moved, extra={"action": "reclaimed"}
@@ -109,19 +114,21 @@ class RedisKeeper(Keeper):
         pairs = sorted(zip(held[::2], held[1::2], strict=True), key=lambda pair: _number(pair[0]))
         return [*((INBOX, raw) for raw in inbox), *pairs]
 
-    def _return(self, ident: bytes, field: bytes, raw: bytes, *, suspect: bool, limit: int | None) -> bool:
-        list_key = _list_key(ident, field)
-        what = (field, b"") if field else (INBOX, raw)
-        if not suspect:
-            return self._move(scripts.RETURN, ident, list_key, *what, raw)
+    def _return_suspect(
+        self, ident: bytes, field: bytes, raw: bytes, limit: int | None, on_buried: OnBuried
+    ) -> bool:
+        """Return a message that may be what killed its consumer; after `limit` deaths it is set aside."""
+        list_key, name = _list_key(ident, field), _name(field, raw)
         fresh, count = redelivered(raw, count=True)
-        if limit and count >= limit:
-            reason = f"{count} workers died while they ran it (worker_delivery_limit)"
-            logger.error("Message set aside: %s", reason, extra={"action": "buried"})
-            record = self.broker.dead_record(raw, list_key, reason)
-            key = self._key(scripts.DEAD)
-            return self._move(scripts.BURY, ident, key, *what, record, b"%d" % self.broker.dead_limit)
-        return self._move(scripts.RETURN, ident, list_key, *what, fresh)
+        if not limit or count < limit:
+            return self._move(scripts.RETURN, ident, list_key, *name, fresh)
+        reason = f"{count} workers died while they ran it (worker_delivery_limit)"
+        record = self.broker.dead_record(raw, list_key, reason)
+        dead = self._key(scripts.DEAD)
+        if not self._move(scripts.BURY, ident, dead, *name, record, b"%d" % self.broker.dead_limit):
+            return False
+        on_buried(raw, reason)
+        return True
 
     def _move(self, script: scripts.Script, ident: bytes, key: bytes, *args: bytes) -> bool:
         held, inbox, moved = (self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED))
@@ -141,17 +148,26 @@ class RedisKeeper(Keeper):
                 queue = list_key.decode("utf-8", "replace").split(scripts.SEPARATOR)[0]
                 found.append(Held(field, raw, queue, list_key, 0.0))
             else:
-                self._return(ident, field, raw, suspect=False, limit=None)
+                self._move(scripts.RETURN, ident, _list_key(ident, field), *_name(field, raw), raw)
         return found[::-1]
 
-    def give_back(self, consumer_id: str, delivery: Delivery, *, count: bool, limit: int | None) -> bool:
+    def give_back(
+        self,
+        consumer_id: str,
+        delivery: Delivery,
+        *,
+        count: bool = False,
+        limit: int | None = None,
+        on_buried: OnBuried = lambda raw, reason: None,
+    ) -> None:
         """Return one message of a dead consumer to its queue, redelivered; with `count` it may be set aside instead."""
         assert isinstance(delivery, Held)
         ident = _ident(consumer_id)
         if count:
-            return self._return(ident, delivery.tag, delivery.raw, suspect=True, limit=limit)
+            self._return_suspect(ident, delivery.tag, delivery.raw, limit, on_buried)
+            return
         fresh, _ = redelivered(delivery.raw, count=False)
-        return self._move(scripts.RETURN, ident, delivery.list_key, *_what(delivery), fresh)
+        self._move(scripts.RETURN, ident, delivery.list_key, *_what(delivery), fresh)
 
     def discard(self, consumer_id: str, delivery: Delivery) -> bool:
         """Acknowledge one message of a dead consumer; False where it is held no more."""
@@ -251,6 +267,11 @@ class RedisKeeper(Keeper):
 
     def _key(self, name: str) -> bytes:
         return self.broker.key(name)
+
+
+def _name(field: bytes, raw: bytes) -> tuple[bytes, bytes]:
+    """How scripts are told which message: its field, or the message itself where it is in the inbox."""
+    return (field, b"") if field else (INBOX, raw)
 
 
 def _number(field: bytes) -> int:

@@ -43,7 +43,7 @@ def banner(worker: WorkController) -> str:
         _entry("app", f"{app.main or '__main__'}:{id(app):#x}"),
         _entry("transport", app.connection_for_read().as_uri()),
         _entry("results", app.backend.as_uri()),
-        _entry("concurrency", _concurrency(worker)),
+        _entry("concurrency", f"{worker.concurrency} ({worker.pool_cls})"),
         _entry(
             "task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"
         ),
@@ -68,9 +68,3 @@ def extra_info(worker: WorkController) -> str:
 
 def _entry(name: str, value: Any) -> str:
     return f".> {name + ':':<12} {value}"
-
-
-def _concurrency(worker: WorkController) -> str:
-    bounds = getattr(worker, "autoscale", None)
-    slots = f"{{min={bounds[1]}, max={bounds[0]}}}" if bounds else worker.concurrency
-    return f"{slots} ({worker.pool_cls})"

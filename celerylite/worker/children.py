@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -117,7 +118,8 @@ def fork(
 
 def _begin(name: str) -> None:
     """A child's first steps: signals as the system has them, randomness of its own, and a name for the logs."""
-    signal.set_wakeup_fd(-1)
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     random.seed()

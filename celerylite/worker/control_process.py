@@ -75,10 +75,12 @@ class ControlProcess:
 
 
 def _lives(pid: int) -> bool:
+    """Whether the process runs; one that nobody has waited for does not."""
     try:
         os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except OSError:  # somebody else's, or a system without /proc
         return True
-    return True

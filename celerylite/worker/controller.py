@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers, concurrency, signals
-from celerylite.concurrency.solo import SoloExecutor
 from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
 from celerylite.utils.nodenames import default_nodename
@@ -155,7 +154,7 @@ class WorkController:
         self.app.broker.close()
         self.app.backend  # noqa: B018
         try:
-            if self.pool == "solo":
+            if self.pool == "solo" or (self.pool == "threads" and not _in_main_thread()):
                 self._run_here()
             else:
                 self._run_processes()
@@ -215,14 +214,16 @@ class WorkController:
     # -- in this process
 
     def _run_here(self) -> None:
-        """Solo: the task loop in this thread, housekeeping in another."""
+        """Solo, or a worker within somebody's tests: the task loop in this thread, housekeeping in another."""
         self._install_signals()
-        board = Board(1)
-        board.clear(0, os.getpid())
+        executor = concurrency.get_implementation(self.pool)(self.options.concurrency)
+        board = Board(executor.slots)
+        for slot in range(executor.slots):
+            board.clear(slot, os.getpid())
         broker = brokers.connect(self.app, self.app.connection_for_read(), worker=self.hostname)
         housekeeping = Housekeeping(self.app, self.options, broker, board)
         thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
-        process = TaskProcess(self.app, self.options, broker, SoloExecutor(), board)
+        process = TaskProcess(self.app, self.options, broker, executor, board)
         signals.worker_process_init.send(sender=None)
         self._task_process = process
         if self._stop_wanted:
@@ -243,7 +244,7 @@ class WorkController:
     # -- signals of the system
 
     def _install_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
+        if not _in_main_thread():
             return
         remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
         signal.signal(signal.SIGTERM, self._on_cold_signal if remapped else self._on_warm_signal)
@@ -328,6 +329,10 @@ def declare_queues(app: Celery, names: list[str]) -> None:
                 queues[name](connection.default_channel).declare()
     except Exception as exc:  # a border: the worker works without, and producers declare too
         logger.warning("Could not declare the queues: %s", exc, extra={"action": "declare_failed"})
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _pool_name(pool: Any) -> str:

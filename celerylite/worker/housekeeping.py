@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from celerylite.utils.clock import uptime
-from celerylite.worker.loss import Loss, settle_loss
+from celerylite.worker.loss import Loss, fail_buried, settle_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ class Housekeeping:
         self._renew_at = self._reclaim_at = self._promote_at = 0.0
         self._broken = False
         self._spared: dict[int, float] = {}
+        self._on_buried = partial(fail_buried, app, options, broker)
 
     def run(self) -> None:
         """Keep house until `stop`; a broken connection is mended, whatever else is wrong is logged."""
@@ -84,7 +86,7 @@ class Housekeeping:
             self._renew_at = now + self.options.lease / RENEWALS
         self._settle_losses()
         if now >= self._reclaim_at:
-            self._reclaim_at = uptime() + self.keeper.reclaim(self.options.delivery_limit)
+            self._reclaim_at = uptime() + self.keeper.reclaim(self.options.delivery_limit, self._on_buried)
         if now >= self._promote_at:
             left = self.keeper.promote()
             self._promote_at = float("inf") if left is None else uptime() + left

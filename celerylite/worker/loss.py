@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerylite import signals
-from celerylite.brokers.base import Delivery, Unreadable
+from celerylite.brokers.base import Delivery
 from celerylite.brokers.envelope import decode
+from celerylite.context import pop, push
 from celerylite.exceptions import MaxRetriesExceededError, Retry, TimeLimitExceeded, WorkerLostError
 from celerylite.execution import Execution, Outcome, plan_for
 from celerylite.followup import call_errbacks, messages
@@ -56,7 +58,7 @@ def settle_loss(app: Celery, options: WorkerOptions, broker: Broker, keeper: Kee
         delivery = _take(held, running)
         _Mourning(app, options, broker, keeper, loss, running, delivery).settle()
     for delivery in held:  # in the inbox without having been started
-        keeper.give_back(loss.consumer_id, delivery, count=False, limit=None)
+        keeper.give_back(loss.consumer_id, delivery)
 
 
 def _take(held: list[Delivery], running: Running) -> Delivery | None:
@@ -94,7 +96,7 @@ class _Mourning:
         """Give back, retry or fail."""
         if self.running.acked and self.delivery is not None:
             # Its acknowledgement never went out, so it had not started.
-            self.keeper.give_back(self.loss.consumer_id, self.delivery, count=False, limit=None)
+            self.keeper.give_back(self.loss.consumer_id, self.delivery)
             return
         late = not self.running.acked
         if late and self.delivery is None:
@@ -112,18 +114,11 @@ class _Mourning:
             self._on_lost(request)
 
     def _request(self) -> Request | None:
-        raw = self.delivery.raw if self.delivery is not None else self.running.raw
         if self.delivery is None and not self.running.whole:
             logger.error("A task was lost with its process, and its message was too large to be kept on the board")
             return None
-        try:
-            request = Request.from_message(self.delivery, decode(raw), self.options.accept, self.options.hostname)
-        except (Unreadable, Exception):  # it could be read before; a border all the same
-            logger.exception("Cannot read the message of a task that was lost")
-            return None
-        task = self.app.tasks.get(request.name)
-        request.plan = plan_for(task) if task is not None else None
-        return request
+        raw = self.delivery.raw if self.delivery is not None else self.running.raw
+        return read_lost(self.app, self.options, self.delivery, raw)
 
     def _on_timeout(self, request: Request, limit: float) -> None:
         logger.error(
@@ -151,9 +146,9 @@ class _Mourning:
 
     def _retry(self, request: Request, exc: WorkerLostError) -> bool:
         """Send the task again as `Task.retry` would; False where its retries are used up or sending fails."""
-        execution = self._execution(request)
+        execution = _execution(request)
         task = request.task
-        task.push_request(**execution.context.__dict__)
+        token = push(task, execution.context)
         try:
             task.retry(exc=exc, throw=True)
         except Retry as retry:
@@ -161,43 +156,76 @@ class _Mourning:
         except (WorkerLostError, MaxRetriesExceededError):
             return False
         finally:
-            task.pop_request()
-        self._leave(execution, task.backend.record(request.id, "RETRY", exc, None, request=execution.context))
+            pop(token)
+        record = task.backend.record(request.id, "RETRY", exc, None, request=execution.context)
+        _leave(self.app, self.broker, execution, record)
+        self._acknowledge()
         return True
 
     def _fail(self, request: Request, exc: Exception) -> None:
-        execution = self._execution(request)
-        einfo = ExceptionInfo((type(exc), exc, None))
-        execution.outcome = Outcome("FAILURE", exc, einfo)
-        task = request.task
-        wanted = not execution.ignore_result or task.store_errors_even_if_ignored
-        record = task.backend.record(request.id, "FAILURE", exc, einfo.traceback, request=execution.context)
-        self._leave(execution, record if wanted else None)
-        call_errbacks(execution)
-        request.on_failure(einfo)
-        signals.task_failure.send(
-            sender=task, task_id=request.id, exception=exc, args=request.args, kwargs=request.kwargs,
-            traceback=None, einfo=einfo,
-        )  # fmt: skip
+        fail_lost(self.app, self.broker, request, exc)
+        self._acknowledge()
 
-    def _leave(self, execution: Execution, record: bytes | None) -> None:
-        """Store and follow up, then acknowledge: dying in between repeats this, it loses nothing."""
-        if record is not None:
-            self.app.backend.store(execution.context.id, record)
-        following = messages(execution)
-        if following:
-            self.broker.publish_many(following)
+    def _acknowledge(self) -> None:
+        # Last: dying before this repeats the storing, it loses nothing.
         if self.delivery is not None:
             self.keeper.discard(self.loss.consumer_id, self.delivery)
-
-    def _execution(self, request: Request) -> Execution:
-        assert request.plan is not None
-        return Execution(request.plan, request.context(), request.args, request.kwargs, lambda *_: None)
 
     def _give_back(self, *, count: bool) -> None:
         if self.delivery is not None:
             limit = self.options.delivery_limit
-            self.keeper.give_back(self.loss.consumer_id, self.delivery, count=count, limit=limit)
+            buried = partial(fail_buried, self.app, self.options, self.broker)
+            self.keeper.give_back(self.loss.consumer_id, self.delivery, count=count, limit=limit, on_buried=buried)
+
+
+def fail_buried(app: Celery, options: WorkerOptions, broker: Broker, raw: bytes, reason: str) -> None:
+    """A message was set aside because workers die of it: whoever waits for its result must hear of it."""
+    logger.error("Message set aside (celerylite dead): %s", reason, extra={"action": "buried"})
+    request = read_lost(app, options, None, raw)
+    if request is not None and request.plan is not None:
+        fail_lost(app, broker, request, WorkerLostError(f"set aside: {reason}"))
+
+
+def read_lost(app: Celery, options: WorkerOptions, delivery: Delivery | None, raw: bytes) -> Request | None:
+    """The request in a message whose process is gone, or None where it cannot be read."""
+    try:
+        request = Request.from_message(delivery, decode(raw), options.accept, options.hostname)
+    except Exception:  # a border: whatever a deserializer raises on hostile bytes
+        logger.exception("Cannot read the message of a task that was lost")
+        return None
+    task = app.tasks.get(request.name)
+    request.plan = plan_for(task) if task is not None else None
+    return request
+
+
+def fail_lost(app: Celery, broker: Broker, request: Request, exc: Exception) -> None:
+    """Mark a task as failed that cannot do so itself, and call its errbacks."""
+    execution = _execution(request)
+    einfo = ExceptionInfo((type(exc), exc, None))
+    execution.outcome = Outcome("FAILURE", exc, einfo)
+    task = request.task
+    wanted = not execution.ignore_result or task.store_errors_even_if_ignored
+    record = task.backend.record(request.id, "FAILURE", exc, einfo.traceback, request=execution.context)
+    _leave(app, broker, execution, record if wanted else None)
+    call_errbacks(execution)
+    request.on_failure(einfo)
+    signals.task_failure.send(
+        sender=task, task_id=request.id, exception=exc, args=request.args, kwargs=request.kwargs,
+        traceback=None, einfo=einfo,
+    )  # fmt: skip
+
+
+def _leave(app: Celery, broker: Broker, execution: Execution, record: bytes | None) -> None:
+    if record is not None:
+        app.backend.store(execution.context.id, record)
+    following = messages(execution)
+    if following:
+        broker.publish_many(following)
+
+
+def _execution(request: Request) -> Execution:
+    assert request.plan is not None
+    return Execution(request.plan, request.context(), request.args, request.kwargs, lambda *_: None)
 
 
 def _setting(task: Any, name: str) -> bool:

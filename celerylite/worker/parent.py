@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from celerylite.utils.clock import uptime
@@ -68,9 +70,7 @@ class Parent:
     def run(self) -> None:
         """Work until everything has ended."""
         freeze()
-        previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        handler = signal.signal(signal.SIGCHLD, lambda *_: None)  # only so that the wake-up comes
-        try:
+        with self._waking_on_signals():
             while not self._over():
                 self._fill()
                 self._listen()
@@ -78,6 +78,17 @@ class Parent:
                 self._limits()
                 self._watch_control()
                 self._cool()
+
+    @contextmanager
+    def _waking_on_signals(self) -> Iterator[None]:
+        """Let signals, and the end of children above all, end a wait at once; in a thread the ticks must do."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        handler = signal.signal(signal.SIGCHLD, lambda *_: None)  # only so that the wake-up comes
+        try:
+            yield
         finally:
             signal.set_wakeup_fd(previous)
             signal.signal(signal.SIGCHLD, handler)

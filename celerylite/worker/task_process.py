@@ -9,6 +9,7 @@ import logging
 import resource
 from collections.abc import Callable
 from functools import partial
+from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite import states
@@ -57,6 +58,8 @@ class TaskProcess:
         self.board = board
         self.first_slot = first_slot
         self.serial = executor.slots == 1
+        #: Becomes readable when the parent is gone.
+        self.alarm = alarm
         self.stopping = False
         self.done = 0
         self.pace = Pace(options.fetch_max if options.prefetch is None else options.prefetch)
@@ -89,6 +92,10 @@ class TaskProcess:
             self.consumer.close()
 
     def _round(self) -> None:
+        if self.alarm is not None and select((self.alarm,), (), (), 0)[0]:
+            logger.error("The worker's main process is gone: ending", extra={"action": "orphaned"})
+            self.stop()
+            return
         room = self.executor.free() or self.executor.wait_free(1.0)
         if not room:
             return

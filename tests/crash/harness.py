@@ -190,11 +190,24 @@ class Lab:
         poll(lambda: not self.tally().unfinished(wanted), timeout, every=0.05)
         return self.tally().unfinished(wanted)
 
-    def wait_over(self, ids: Iterable[str], timeout: float) -> set[str]:
-        """Wait until every one ended, or started and died with its process; those that did not."""
+    def wait_over(self, ids: Iterable[str], timeout: float, *, spare: int = 0) -> set[str]:
+        """Wait until every one ended, or started and died with its process; those that did not.
+
+        Up to `spare` may be gone for good (acknowledged, and killed before their first line): when so few are left, waiting
+        ends after the ledger has been quiet for longer than any lease.
+        """
         wanted = set(ids)
-        poll(lambda: not self.open_tasks(wanted), timeout, every=0.05)
-        return self.open_tasks(wanted)
+        enough = self.settings["worker_lease"] + 1.5
+        last, since = -1, time.monotonic()
+        deadline = since + timeout
+        while left := self.open_tasks(wanted):
+            now = time.monotonic()
+            if self._tally.total != last:
+                last, since = self._tally.total, now
+            if now > deadline or (len(left) <= spare and now - since > enough):
+                break
+            time.sleep(0.05)
+        return left
 
     def wait_records(self, ids: Iterable[str], timeout: float) -> set[str]:
         """Wait until every one has a final result; those that have none."""

@@ -63,7 +63,7 @@ def test_worker_killed_while_they_become_due(lab: Lab, rng: random.Random, mode:
         assert poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.001)
         worker.kill_tree()
     lab.worker("last")
-    left = lab.wait_over(due, 20)
+    left = lab.wait_over(due, 20, spare=kills * 2)
     lab.wait_quiet(3.0)
     tally = lab.tally()
     if mode == "early":

@@ -161,7 +161,7 @@ def test_tree_killed_at_every_point(lab: Lab, mode: str, direction: str) -> None
             if not struck:
                 break
             heir = lab.worker(f"h{point}", concurrency=1, broker_url=url)
-            left = lab.wait_over(ids, 8)
+            left = lab.wait_over(ids, 8, spare=1 if mode == "early" else 0)
             lab.wait_quiet(0.3)
             heir.kill_tree()
             tally = lab.tally()

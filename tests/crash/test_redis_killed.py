@@ -158,7 +158,7 @@ def test_redis_and_worker_killed_together(durable_lab: Lab, rng: random.Random, 
         worker.kill_tree()
         lab.server.start()
     lab.worker("last")
-    assert len(lab.wait_over(ids, 20)) <= (kills * 2 if mode == "early" else 0)
+    assert len(lab.wait_over(ids, 20, spare=kills * 2)) <= (kills * 2 if mode == "early" else 0)
     lab.wait_quiet(3.0)
     tally = lab.tally()
     if mode == "late":

@@ -78,7 +78,9 @@ def test_example(name: str) -> None:
 
 
 def test_example_of_tests() -> None:
-    assert "5 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, "test_with_pytest.py")
+    assert "5 passed" in run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, "test_with_pytest.py"
+    )
 
 
 def test_first_steps(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

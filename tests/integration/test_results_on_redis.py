@@ -1,21 +1,40 @@
-"""Waiting on Redis for real: one shared subscription, many threads, forks, lost connections, a server that is away."""
+"""Waiting on Redis for real: one shared subscription, many threads, forks, lost connections and servers."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
 from celerylite import Celery, states
+from celerylite.backends import redis_listener
 from celerylite.exceptions import TimeoutError
 
 from ..support.proxy import Proxy
+from ..support.redis_server import RedisServer
 from ..support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[RedisServer]:
+    """A server on which nobody else subscribes."""
+    server = RedisServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_url(own_server: RedisServer) -> str:
+    """An empty database of it."""
+    with own_server.client(0) as client:
+        client.flushall()
+        client.client_kill_filter(_type="pubsub")
+    return own_server.url(0)
 
 
 def pubsubs(client: redis.Redis) -> int:
@@ -40,7 +59,9 @@ def found() -> list[Any]:
 
 
 @pytest.fixture
-def waiting(redis_app: Any, redis_client: redis.Redis, found: list[Any]) -> Callable[..., list[threading.Thread]]:
+def waiting(
+    redis_app: Any, redis_client: redis.Redis, found: list[Any]
+) -> Callable[..., list[threading.Thread]]:
     """`waiting(ids)` → threads that wait for these tasks, each of them subscribed."""
 
     def start(ids: list[str], timeout: float = 20) -> list[threading.Thread]:
@@ -115,7 +136,9 @@ def test_states_in_between_are_told(redis_app: Any, redis_client: redis.Redis) -
 
     def run() -> None:
         wait_for(lambda: _channels(redis_client))
-        for state, value in [("STARTED", {"pid": 1}), ("PROGRESS", 50), ("RETRY", ValueError("q")), ("SUCCESS", 9)]:
+        told = [("STARTED", {"pid": 1}), ("PROGRESS", 50), ("RETRY", ValueError("q")), ("SUCCESS", 9)]
+        for number, (state, value) in enumerate(told):
+            wait_for(lambda number=number: len(seen) == number)
             redis_app.backend.store_result("a", value, state)
 
     thread = in_thread(run)
@@ -126,7 +149,9 @@ def test_states_in_between_are_told(redis_app: Any, redis_client: redis.Redis) -
     assert seen[1][1] == 50 and isinstance(seen[2][1], ValueError)
 
 
-def test_those_who_time_out_leave_no_subscription(redis_app: Any, redis_client: redis.Redis, waiting: Any, found: list[Any]) -> None:
+def test_those_who_time_out_leave_no_subscription(
+    redis_app: Any, redis_client: redis.Redis, waiting: Any, found: list[Any]
+) -> None:
     for thread in waiting(["a", "b"], timeout=0.3):
         thread.join()
     assert [type(one) for one in found] == [TimeoutError, TimeoutError]
@@ -173,7 +198,9 @@ def test_the_scripts_are_flushed(redis_app: Any, redis_client: redis.Redis) -> N
     assert redis_app.AsyncResult("b").state == "SUCCESS"
 
 
-def test_a_forked_child_waits_by_itself(redis_app: Any, redis_client: redis.Redis, waiting: Any, found: list[Any]) -> None:
+def test_a_forked_child_waits_by_itself(
+    redis_app: Any, redis_client: redis.Redis, waiting: Any, found: list[Any]
+) -> None:
     threads = waiting(["a"])
     child = os.fork()
     if child == 0:
@@ -261,18 +288,20 @@ def test_making_results_does_not_touch_a_dead_server(make_redis: Any) -> None:
     assert app.AsyncResult("a").id == "a"
 
 
-def test_a_network_that_swallows_everything(redis_url: str, redis_client: redis.Redis, monkeypatch: Any) -> None:
+def test_a_network_that_swallows_everything(
+    own_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The subscription looks like one on which nothing happens; a PING without an answer tells."""
-    from celerylite.backends import redis_listener
-
     monkeypatch.setattr(redis_listener, "PING_AFTER", 0.2)
-    with Proxy.to(redis_url) as proxy:
-        app = Celery("tests", broker="memory://", backend=proxy.url(redis_url), set_as_current=False)
+    with Proxy(("127.0.0.1", own_server.port)) as proxy:
+        app = Celery(
+            "tests", broker="memory://", backend=proxy.url("0?socket_timeout=0.3"), set_as_current=False
+        )
         found: list[Any] = []
         thread = in_thread(lambda: found.append(app.AsyncResult("a").get(timeout=30)))
         wait_for(lambda: _channels(redis_client))
         proxy.black_hole()
         redis_client.set("celery-task-meta-a", app.backend.record("a", states.SUCCESS, "a"))
-        proxy.pass_through()
+        proxy.end_black_hole(forget=True)
         thread.join()
     assert found == ["a"]

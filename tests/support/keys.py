@@ -7,7 +7,13 @@ import redis
 
 def keys_with(client: redis.Redis, needle: str) -> list[str]:
     """All keys that hold `needle`, in their name or in their value, sorted."""
-    word, found = needle.encode(), []
+    word = needle.encode()
+    return sorted(key for key, text in dump(client).items() if word in key.encode() or word in text)
+
+
+def dump(client: redis.Redis) -> dict[str, bytes]:
+    """All keys of the database with their values as text."""
+    found = {}
     readers = {
         b"string": client.get,
         b"list": lambda key: client.lrange(key, 0, -1),
@@ -18,9 +24,8 @@ def keys_with(client: redis.Redis, needle: str) -> list[str]:
     }
     for key in client.scan_iter(count=1000):
         reader = readers.get(client.type(key))
-        if word in key or (reader and word in repr(reader(key)).encode()):
-            found.append(key.decode())
-    return sorted(found)
+        found[key.decode()] = repr(reader(key)).encode() if reader else b""
+    return found
 
 
 def broker_keys_with(client: redis.Redis, needle: str) -> list[str]:

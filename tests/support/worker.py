@@ -144,8 +144,9 @@ class WorkerProcess:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def tail(self, characters: int = 4000) -> str:
-        """The end of the log, for failure messages."""
-        return self.log()[-characters:]
+        """The end of the log without the list of tasks, for failure messages."""
+        lines = [line for line in self.log().splitlines() if not line.startswith("  . ")]
+        return "\n".join(lines)[-characters:]
 
     def wait_log(self, pattern: str, timeout: float = 10.0, count: int = 1) -> list[re.Match[str]]:
         """Wait until `pattern` (a regular expression, ^ and $ match at lines) was logged `count` times."""

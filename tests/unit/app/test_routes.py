@@ -90,6 +90,15 @@ def test_selecting_queues(app: Celery) -> None:
     assert "exchange=b(direct) key=b" in queues.format()
 
 
+def test_selected_queues_outlive_other_settings(app: Celery) -> None:
+    app.select_queues("a")
+    app.conf.worker_concurrency = 3
+    app.conf.task_routes = {"x": "y"}
+    assert list(app.amqp.queues.consume_from) == ["a"]
+    app.conf.task_default_queue = "other"
+    assert list(app.amqp.queues.consume_from) == ["other"]
+
+
 def test_deselecting_from_all(app: Celery) -> None:
     app.conf.task_queues = {"a": {}, "b": {}, "c": {}}
     app.amqp.queues.deselect("a,zzz")

@@ -135,7 +135,7 @@ def test_every_exception_travels(exc: BaseException, serializer: str) -> None:
     [
         ValueError("a", 1, None, 2.5, True), KeyError("k"), OSError(2, "no file"), Outer.Inner("i"),
         BaseOnly("b"), exceptions.TimeoutError("t"), exceptions.WorkerLostError("lost"),
-        exceptions.TaskRevokedError("gone"), exceptions.SoftTimeLimitExceeded(), exceptions.NotRegistered("n"),
+        exceptions.TaskRevokedError("g"), exceptions.SoftTimeLimitExceeded(), exceptions.NotRegistered("n"),
     ],
     ids=_names,
 )  # fmt: skip

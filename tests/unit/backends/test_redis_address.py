@@ -73,7 +73,8 @@ def test_settings_stand_in_for_what_the_url_leaves_out() -> None:
     ).connparams  # fmt: skip
     expected = {
         "host": "h", "port": 3, "db": 0, "password": "pw", "username": "us", "max_connections": 9,
-        "socket_timeout": 3.0, "socket_connect_timeout": 4.0, "retry_on_timeout": True, "socket_keepalive": True,
+        "socket_timeout": 3.0, "socket_connect_timeout": 4.0, "retry_on_timeout": True,
+        "socket_keepalive": True,
     }  # fmt: skip
     assert expected.items() <= params.items()
 

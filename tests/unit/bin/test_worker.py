@@ -121,6 +121,9 @@ def test_settings_after_the_options(run: Run) -> None:
         (("-l", "loud"), "is not one of"),
         (("-B",), "not part of this release"),
         (("--pidfile", "%N.pid"), "%N"),
+        (("-D", "-f", "/no/such/directory/w.log"), "its directory does not exist"),
+        (("-D", "--executable", "/no/such/python"), "/no/such/python is not a program"),
+        (("--uid", "no-such-user"), "no-such-user"),
         (("extra",), "Settings stand last"),
     ],
 )

@@ -56,11 +56,6 @@ def test_events_off_says_how_to_switch_them_on(worker: Any) -> None:
     assert ".> task events: OFF (enable -E to monitor tasks in this worker)" in banner(worker)
 
 
-def test_autoscale(worker: Any) -> None:
-    worker.autoscale = (10, 3)
-    assert ".> concurrency: {min=3, max=10} (prefork)" in banner(worker)
-
-
 @pytest.mark.parametrize(
     ("level", "shop", "celery"),
     [(logging.DEBUG, True, True), (logging.INFO, True, False), (logging.WARNING, False, False)],
