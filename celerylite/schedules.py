@@ -1,7 +1,7 @@
 """The schedules that settings and packages name: `crontab(minute=0)`, `schedule(30.0)`.
 
-Values only, so that a worker can import the beat settings of a project. To say when one is due is beat's work,
-and celerylite has no beat yet: run Celery's beat beside its workers.
+Values only, so that a worker can import the beat settings of a project. Whether one is due is a
+question for beat, which celerylite does not have yet: run Celery's beat beside its workers.
 """
 
 from __future__ import annotations

@@ -20,20 +20,10 @@ from celerylite.backends.redis_listener import Listener
 from celerylite.backends.redis_waiting import Wait
 from celerylite.backends.waiting import TIMED_OUT
 from celerylite.brokers.redis_link import pack
-from celerylite.brokers.redis_scripts import Script
+from celerylite.brokers.redis_scripts import SUCCEEDED, Script
 from celerylite.exceptions import BackendStoreError
 
 __all__ = ("RedisBackend", "SentinelBackend", "STORE")
-
-#: Lua: whether the record under a key says that the task has succeeded. JSON, pickle and msgpack begin with
-#: the status.
-SUCCEEDED = """
-local function succeeded(key)
-  local head = redis.call('GETRANGE', key, 0, 63)
-  local at = string.find(head, 'status', 1, true)
-  return at and string.find(string.sub(head, at + 6, at + 21), '[^%w_%-]SUCCESS[^%u%d_%-]') ~= nil
-end
-"""
 
 #: Store and publish a record, unless the task has succeeded before. KEYS: the record's key, which is its
 #: channel as well. ARGV: record, seconds to live ('' for ever). Returns 1 where it was stored.

@@ -109,10 +109,20 @@ redis.call('HSET', KEYS[1], ARGV[2], raw)
 return 1
 """)
 
+#: Whether the record under a key says that the task has succeeded: such a one is not overwritten (Celery's rule). JSON, pickle
+#: and msgpack begin with the status.
+SUCCEEDED = """
+local function succeeded(key)
+  local head = redis.call('GETRANGE', key, 0, 63)
+  local at = string.find(head, 'status', 1, true)
+  return at and string.find(string.sub(head, at + 6, at + 21), '[^%w_%-]SUCCESS[^%u%d_%-]') ~= nil
+end
+"""
+
 #: Finish a task. KEYS: held, inbox. ARGV: field, message, 1 if it is acknowledged already (then both are not looked at), and commands,
 #: each as its number of words and the words; STORE is the result store's own. Returns 1, or 0 where the message was held no more:
 #: then nothing was done.
-SETTLE = Script("""
+SETTLE = Script(SUCCEEDED + """
 if ARGV[3] ~= '1' then""" + _LET_GO + """if n == 0 then return 0 end
 end
 local i = 4
@@ -120,8 +130,7 @@ while i <= #ARGV do
   local n = tonumber(ARGV[i])
   if ARGV[i + 1] == 'STORE' then
     local key, ttl, record = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-    local old = redis.call('GET', key)
-    if not (old and string.find(old, '"status": "SUCCESS"', 1, true) == 2) then
+    if not succeeded(key) then
       if ttl ~= '' then redis.call('SETEX', key, ttl, record) else redis.call('SET', key, record) end
       redis.call('PUBLISH', key, record)
     end

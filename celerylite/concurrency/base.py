@@ -11,6 +11,8 @@ class Executor(ABC):
 
     #: How many functions run side by side.
     slots: int = 1
+    #: Whether `submit` runs the function itself, in the thread that calls it.
+    inline: bool = False
 
     @abstractmethod
     def submit(self, run: Callable[[int], None]) -> None:
@@ -23,6 +25,9 @@ class Executor(ABC):
     @abstractmethod
     def wait_free(self, timeout: float) -> int:
         """Wait until a slot is free; returns how many are."""
+
+    def close(self) -> None:  # noqa: B027 (nothing to do where there are no threads)
+        """Let go of idle threads; nothing is submitted any more."""
 
     @abstractmethod
     def join(self, timeout: float | None = None) -> bool:

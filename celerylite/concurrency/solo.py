@@ -10,6 +10,8 @@ from celerylite.concurrency.base import Executor
 class SoloExecutor(Executor):
     """Runs each function before `submit` returns."""
 
+    inline = True
+
     def __init__(self, slots: int = 1) -> None:
         self.slots = 1
 

@@ -86,6 +86,13 @@ class ThreadExecutor(Executor):
             self._changed.wait_for(lambda: self._free > 0, timeout)
             return self._free
 
+    def close(self) -> None:
+        """End the idle threads."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.jobs.put(None)
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait until nothing runs; False when the time was up."""
         with self._changed:
@@ -99,13 +106,16 @@ class _Worker(threading.Thread):
         super().__init__(daemon=True, name="ThreadPoolExecutor")
         self.executor = executor
         self.guarded = False
-        self.jobs: SimpleQueue[tuple[Callable[[int], None], int]] = SimpleQueue()
+        self.jobs: SimpleQueue[tuple[Callable[[int], None], int] | None] = SimpleQueue()
         self.start()
 
     def run(self) -> None:
         """Take functions until given up."""
         while True:
-            run, slot = self.jobs.get()
+            job = self.jobs.get()
+            if job is None:
+                return
+            run, slot = job
             run(slot)
             if not self.executor.done(self, slot):
                 return

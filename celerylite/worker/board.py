@@ -83,6 +83,14 @@ class Board:
         """Note a round of the control process."""
         struct.pack_into("<d", self._map, 8, when)
 
+    def cold(self) -> bool:
+        """Whether the parent has decided to end running tasks; only then a SIGQUIT is its word."""
+        return bool(_NUMBER.unpack_from(self._map, 16)[0])
+
+    def set_cold(self) -> None:
+        """The parent ends running tasks."""
+        _NUMBER.pack_into(self._map, 16, 1)
+
     # -- slots
 
     def clear(self, slot: int, pid: int = 0) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +180,11 @@ class WorkController:
     def terminate(self, in_sighandler: bool = False) -> None:
         """Cold shutdown: running tasks have `worker_soft_shutdown_timeout` seconds, then they are ended."""
         self.exitcode = EX_FAILURE
+        timeout = self.options.soft_shutdown_timeout
+        if timeout > 0:
+            logger.warning("Initiating Soft Shutdown, terminating in %s seconds", timeout, extra={"action": "soft_shutdown"})
         if self._parent is not None:
-            self._parent.cold(self.options.soft_shutdown_timeout)
+            self._parent.cold(timeout)
         self.stop(in_sighandler)
 
     # -- in processes
@@ -252,6 +256,7 @@ class WorkController:
         signal.signal(signal.SIGQUIT, self._on_cold_signal)
         if hasattr(signal, "SIGHUP") and not isatty(sys.stdin):
             signal.signal(signal.SIGHUP, self._on_restart_signal)
+        signal.signal(signal.SIGUSR1, lambda *_: print(cry(), file=sys.__stderr__, flush=True))
 
     def _on_warm_signal(self, number: int, frame: Any) -> None:
         if self._stop_wanted:
@@ -272,7 +277,7 @@ class WorkController:
 
     def _on_restart_signal(self, number: int, frame: Any) -> None:
         self._restart = True
-        os.write(2, b"\nRestarting celerylite worker\n")
+        os.write(2, f"\nRestarting celery worker ({' '.join(sys.argv)})\n".encode())
         self.stop(in_sighandler=True)
 
     def _announce_shutdown(self, number: int, how: str, exitcode: int) -> None:
@@ -329,6 +334,16 @@ def declare_queues(app: Celery, names: list[str]) -> None:
                 queues[name](connection.default_channel).declare()
     except Exception as exc:  # a border: the worker works without, and producers declare too
         logger.warning("Could not declare the queues: %s", exc, extra={"action": "declare_failed"})
+
+
+def cry() -> str:
+    """The stacks of all threads, as text."""
+    threads = {thread.ident: thread for thread in threading.enumerate()}
+    text = []
+    for ident, frame in sys._current_frames().items():
+        name = threads[ident].name if ident in threads else f"thread {ident}"
+        text += [name, "=" * 49, "".join(traceback.format_stack(frame)), ""]
+    return "\n".join(text)
 
 
 def _in_main_thread() -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from celerylite import signals
 from celerylite.utils.clock import uptime
 from celerylite.worker.board import Board
 from celerylite.worker.children import CONTROL, Child, Line, describe, fork, freeze, wait_readable
@@ -29,6 +30,8 @@ TICK = 0.1
 #: A task process that dies younger than this is replaced with a growing pause.
 INFANT = 1.0
 PAUSE_MOST = 5.0
+#: Seconds that a task process has for a cold shutdown.
+GRACE = 2.0
 #: Parts of a lease after which a control process that does nothing is replaced.
 CONTROL_SILENCE = 0.5
 
@@ -122,6 +125,7 @@ class Parent:
                 self.board.clear(slot, os.getpid())
             return self.run_tasks(self.board, slots, line)
 
+        signals.worker_before_create_process.send(sender=self)
         others = [*self.tasks.values(), *([self.control] if self.control else [])]
         self.tasks[number] = fork(number, f"ForkPoolWorker-{index}", slots, run, others)
 
@@ -200,7 +204,7 @@ class Parent:
         for slot in child.slots:
             self.board.set_dead(slot)
         busy = any(self.board.busy(slot) for slot in child.slots)
-        if status == 0 and not busy:
+        if (status == 0 or child.wanted) and not busy:
             self._release(child)
             return
         if not child.wanted and child.timeout is None:
@@ -231,8 +235,8 @@ class Parent:
     # -- time limits and the control process
 
     def _limits(self) -> None:
-        if self.slots_each > 1:
-            return  # threads watch their own
+        if self.options.pool == "threads":
+            return  # they watch themselves
         now = uptime()
         for child in self.tasks.values():
             slot = child.slots.start
@@ -278,12 +282,15 @@ class Parent:
         self.cold_at = uptime() + after
 
     def _cool(self) -> None:
+        """Ask tasks to end, so that they can give back what they hold; those that do not are killed."""
         if self.cold_at is None or uptime() < self.cold_at:
             return
+        self.board.set_cold()
+        kill = uptime() >= self.cold_at + GRACE
         for child in self.tasks.values():
-            if not child.wanted:
+            if not child.wanted or kill:
                 child.wanted = True
-                self._signal(child, signal.SIGKILL)
+                self._signal(child, signal.SIGKILL if kill else signal.SIGQUIT)
 
     def _stop_control(self) -> bool:
         """Tell the control process to end; True when it has."""

@@ -51,8 +51,7 @@ class Request:
         self.name: str = headers["task"]
         self.eta = moment(headers.get("eta"), "eta", headers)
         self.expires = moment(headers.get("expires"), "expires", headers)
-        limits = headers.get("timelimit")
-        self.time_limit, self.soft_time_limit = limits if limits else (None, None)
+        self.time_limit, self.soft_time_limit = _limits(headers.get("timelimit"))
         self.acknowledged = False
         #: Whether it ran into a hard limit that could not stop it.
         self.given_up = False
@@ -119,7 +118,7 @@ class Request:
         """Whether the message is past its `expires`."""
         return self.expires is not None and (time.time() if now is None else now) >= self.expires
 
-    def context(self, loglevel: int | None = None, logfile: str | None = None) -> Context:
+    def context(self) -> Context:
         """What the task sees as `self.request`: every header, and what is known of the delivery."""
         headers, embed, properties = self.headers, self.embed, self.message.properties
         context = Context(headers)
@@ -130,7 +129,7 @@ class Request:
             errbacks=embed.get("errbacks"),
             chain=embed.get("chain"),
             chord=embed.get("chord"),
-            headers={key: headers[key] for key in headers.keys() - OWN_HEADERS} or None,
+            headers=None if headers.keys() <= OWN_HEADERS else {key: headers[key] for key in headers.keys() - OWN_HEADERS},
             delivery_info=self.delivery_info,
             properties=properties,
             reply_to=properties.get("reply_to"),
@@ -142,8 +141,6 @@ class Request:
             soft_time_limit=self.soft_time_limit,
             _protected=1,
         )
-        if loglevel is not None:
-            context.loglevel, context.logfile = loglevel, logfile
         return context
 
     # -- for subclasses
@@ -216,6 +213,23 @@ def _from_protocol_1(body: Any, headers: dict[str, Any]) -> tuple[dict[str, Any]
         "chain": None,
     }
     return headers, _checked((body.get("args") or [], body.get("kwargs") or {}, embed))
+
+
+def _limits(value: Any) -> tuple[float | None, float | None]:
+    """The `timelimit` header: hard and soft limit in seconds."""
+    if value is None or value == [None, None]:
+        return None, None
+    if isinstance(value, list | tuple) and len(value) == 2:
+        hard, soft = value
+        if _is_limit(hard) and _is_limit(soft):
+            return hard or None, soft or None
+    raise InvalidTaskError(f"invalid timelimit {value!r}: two numbers of seconds are wanted")
+
+
+def _is_limit(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
 def moment(value: Any, name: str, headers: dict[str, Any]) -> float | None:

@@ -13,6 +13,7 @@ from celerylite.concurrency import prefork
 from celerylite.concurrency.base import Executor
 from celerylite.concurrency.solo import SoloExecutor
 from celerylite.concurrency.thread import ThreadExecutor
+from celerylite.platforms import EX_FAILURE
 from celerylite.worker.limits import ThreadLimits
 from celerylite.worker.task_process import TaskProcess
 
@@ -33,7 +34,7 @@ def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: ran
     process = TaskProcess(app, options, broker, executor, board, slots.start, alarm=line.fileno())
     signal.signal(signal.SIGTERM, lambda *_: process.stop())
     signal.signal(signal.SIGINT, lambda *_: process.stop())
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # the parent decides about the cold shutdown
+    signal.signal(signal.SIGQUIT, lambda *_: process.on_cold_shutdown() if board.cold() else None)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
     limits = _watch_threads(process, executor)
@@ -41,6 +42,7 @@ def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: ran
     status = 0
     try:
         process.run(lambda: _tell_ready(line))
+        status = EX_FAILURE if process.cold else 0
     finally:
         if limits is not None:
             limits.stop()

@@ -10,13 +10,15 @@ import resource
 from collections.abc import Callable
 from functools import partial
 from select import select
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from celerylite import states
+from celerylite import signals, states
 from celerylite.brokers.base import Settlement, Store
 from celerylite.concurrency.base import Executor
-from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerTerminate
 from celerylite.execution import Execution, Outcome, execute, finish
+from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
 from celerylite.utils.einfo import ExceptionInfo
 from celerylite.worker.acks import acks_early, acks_failure
@@ -57,7 +59,7 @@ class TaskProcess:
         self.executor = executor
         self.board = board
         self.first_slot = first_slot
-        self.serial = executor.slots == 1
+        self.serial = executor.inline
         #: Becomes readable when the parent is gone.
         self.alarm = alarm
         self.stopping = False
@@ -72,8 +74,11 @@ class TaskProcess:
             alarm=alarm,
         )
         self.intake = Intake(app, options, self.consumer)
-        self._same_server = broker.same_server(app.backend)
-        self._guarded = False
+        self._same_server = broker.same_server(app.backend) and app.backend.status_is_plain
+        #: Whether the main thread is inside a task's function.
+        self._in_call = False
+        self.cold = False
+        self._guard = getattr(executor, "guard", self._call_guarded)
         #: What runs in each slot; whoever takes a request out settles it.
         self._running: dict[int, Request] = {}
 
@@ -88,8 +93,11 @@ class TaskProcess:
             while not self.stopping:
                 self._round()
             self.executor.join()
+        except WorkerTerminate:
+            self.cold = True
         finally:
             self.consumer.close()
+            self.executor.close()
 
     def _round(self) -> None:
         if self.alarm is not None and select((self.alarm,), (), (), 0)[0]:
@@ -112,13 +120,26 @@ class TaskProcess:
 
     def take(self, delivery: Delivery) -> None:
         """Run one delivery, or hand it to a slot."""
-        request = self.intake.request(delivery)
+        try:
+            request = self.intake.request(delivery)
+        except Exception as exc:  # a border: no message may end the process
+            self._cannot_run(delivery, exc)
+            return
         if request is None:
             return
         if self.serial:
             self.perform(request, 0)
         else:
             self.executor.submit(partial(self.perform, request))
+
+    def _cannot_run(self, delivery: Delivery, exc: Exception) -> None:
+        """Something of ours, or a result store, failed: give the message back when ending, else set it aside."""
+        logger.exception("A message could not be dealt with: %r", exc, extra={"action": "internal_error"})
+        signals.task_internal_error.send(sender=self, task_id=None, exception=exc, args=None, kwargs=None, einfo=None)
+        if self.stopping:
+            self.consumer.requeue(delivery)
+        else:
+            self.consumer.bury(delivery, f"could not be dealt with: {exc!r}")
 
     def stop(self) -> None:
         """Finish what runs, give back the rest; any thread and any signal handler may call."""
@@ -131,33 +152,40 @@ class TaskProcess:
         """Run one request from its acknowledgement to its settlement."""
         plan, delivery = request.plan, request.delivery
         assert plan is not None and delivery is not None
-        hard, soft = self._limits(request)
         early = acks_early(plan.task)
         started = uptime()
         at = self.first_slot + slot
-        self.board.start(at, delivery.tag, delivery.raw, started, soft or 0.0, hard or 0.0, early)
-        if not self.consumer.begin(delivery, ack=early):
-            self.board.finish(at, self.done)
-            return
-        if not early:  # `begin` may have given it a new tag
-            self.board.set_tag(at, delivery.tag)
-        request.acknowledged = early
-        context = request.context(self.options.loglevel, self.options.logfile)
-        execution = Execution(plan, context, request.args, request.kwargs, partial(self.settle, request, slot))
-        self._running[slot] = request
-        if plan.track_started:
-            execution.on_start = partial(self._store_now, request)
-        if soft or (hard and not self.serial):
-            execution.guard = self._guard(slot)
         try:
-            execute(execution)
+            hard, soft = self._limits(request)
+            self.board.start(at, delivery.tag, delivery.raw, started, soft or 0.0, hard or 0.0, early)
+            if self.consumer.begin(delivery, ack=early):
+                if not early:  # `begin` may have given it a new tag
+                    self.board.set_tag(at, delivery.tag)
+                request.acknowledged = early
+                self._running[slot] = request
+                self._execute(request, slot)
+        except WorkerTerminate:
+            if not request.acknowledged:
+                self.consumer.requeue(delivery)
+            raise
+        except Exception as exc:  # a border: user code is run behind another one, so this is ours
+            self._cannot_run(delivery, exc)
         finally:
-            self._guarded = False
+            self._in_call = False
             if not request.given_up:
                 self.done += 1
                 self.board.finish(at, self.done)
         self.pace.ran(uptime() - started)
         self._retire_if_due()
+
+    def _execute(self, request: Request, slot: int) -> None:
+        plan = request.plan
+        assert plan is not None
+        execution = Execution(plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot))
+        if plan.track_started:
+            execution.on_start = partial(self._store_now, request)
+        execution.guard = self._guard
+        execute(execution)
 
     def _limits(self, request: Request) -> tuple[float | None, float | None]:
         task, options = request.task, self.options
@@ -165,24 +193,29 @@ class TaskProcess:
         soft = request.soft_time_limit or task.soft_time_limit or options.soft_time_limit
         return hard, soft
 
-    def _guard(self, slot: int) -> Callable[..., Any]:
-        guard = getattr(self.executor, "guard", None)
-        return guard if guard is not None and not self.serial else self._call_guarded
-
     def _call_guarded(self, run: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        self._guarded = True
+        """The only place where a signal may raise something in the task."""
+        self._in_call = True
         try:
             return run(*args, **kwargs)
         finally:
-            self._guarded = False
+            self._in_call = False
 
     def on_soft_limit(self) -> None:
         """The parent says that the running task is past its soft limit: raise in it, if that is still so."""
         running = self.board.read(self.first_slot)
-        if self._guarded and running.busy and 0 < running.soft_limit <= uptime() - running.since:
-            self._guarded = False
+        if self._in_call and running.busy and 0 < running.soft_limit <= uptime() - running.since:
+            self._in_call = False
             self.warn(0, running.soft_limit)
             raise SoftTimeLimitExceeded(running.soft_limit)
+
+    def on_cold_shutdown(self) -> None:
+        """End now: what was acknowledged is lost, what was not goes back."""
+        self.cold = True
+        self.stop()
+        if self._in_call or not self.serial:
+            self._in_call = False
+            raise WorkerTerminate(EX_FAILURE)
 
     def warn(self, slot: int, limit: float) -> None:
         """The task in this slot is past its soft limit."""
@@ -220,11 +253,27 @@ class TaskProcess:
     def _settle_apart(self, request: Request, record: bytes | None, messages: list[Message], ack: bool) -> None:
         assert request.delivery is not None
         if record is not None:
-            self.app.backend.store(request.id, record)
+            self._store_surely(request, record)
         if messages:
             self.broker.publish_many(messages)
         if ack:
             self.consumer.ack(request.delivery)
+
+    def _store_surely(self, request: Request, record: bytes) -> None:
+        """A result store that is away makes the worker wait; it does not lose results."""
+        backend = self.app.backend
+        while True:
+            try:
+                backend.store(request.id, record)
+                return
+            except Exception as exc:  # a border: stores of any make raise what they like
+                if self.stopping or not backend.exception_safe_to_retry(exc):
+                    raise
+                logger.error(
+                    "Cannot store the result of %s[%s]: %s. Trying again…", request.name, request.id, exc,
+                    extra={"action": "store_failed"},
+                )  # fmt: skip
+                sleep(1.0)
 
     def on_hard_limit(self, slot: int, limit: float) -> None:
         """A thread is past its hard limit: its task has failed, whatever it does from now on."""
@@ -247,7 +296,7 @@ class TaskProcess:
         if record is None:
             return None
         backend = self.app.backend
-        return Store(backend.get_key_for_task(request.id), record, backend.expires, backend.db)
+        return Store(backend.get_key_for_task(request.id), record, backend.ttl(record.state), backend.db)  # type: ignore[attr-defined]
 
     def _store_now(self, request: Request, record: bytes) -> None:
         if self._same_server:

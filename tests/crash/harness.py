@@ -53,16 +53,19 @@ def alive(pid: int) -> bool:
 class Worker(WorkerProcess):
     """A worker of the suite's project, whose processes can be told apart and killed one by one."""
 
-    def __init__(self, tally: Tally, name: str, concurrency: int, env: dict[str, str], log_file: Path) -> None:
-        options = ("-l", "INFO", "-c", str(concurrency), "-n", f"{name}@crash")
+    def __init__(
+        self, tally: Tally, name: str, concurrency: int, pool: str, env: dict[str, str], log_file: Path
+    ) -> None:
+        options = ("-l", "INFO", "-c", str(concurrency), "-P", pool, "-n", f"{name}@crash")
         super().__init__("tests.crash.project", *options, env=env, log_file=log_file)
         self.tally = tally
-        self.concurrency = concurrency
+        #: How many task processes it has when it is whole.
+        self.processes = {"prefork": concurrency, "threads": 1}.get(pool, 0)
 
     def wait_ready(self, timeout: float = READY_WITHIN) -> Worker:
         """Return when it has said that it is ready and its task processes stand."""
         super().wait_ready(timeout)
-        poll(lambda: len(self.task_processes()) >= self.concurrency, timeout)
+        poll(lambda: len(self.task_processes()) >= self.processes, timeout)
         return self
 
     def task_processes(self) -> list[int]:
@@ -121,6 +124,7 @@ class Lab:
         name: str = "w1",
         *,
         concurrency: int = 2,
+        pool: str = "prefork",
         broker_url: str | None = None,
         wait: bool = True,
         **settings: Any,
@@ -128,7 +132,7 @@ class Lab:
         """Start a worker, and by default wait until it is ready."""
         env = self.environment(broker_url, settings)
         log_file = self.directory / f"{name}-{len(self.workers)}.log"
-        worker = Worker(self._tally, name, concurrency, env, log_file)
+        worker = Worker(self._tally, name, concurrency, pool, env, log_file)
         self.workers.append(worker)
         worker.start()
         return worker.wait_ready() if wait else worker

@@ -34,7 +34,7 @@ def assert_worker_is_whole(worker: Worker, control: int | None) -> None:
     """The parent and the control process are those of the start, and every task process has been replaced."""
     assert worker.returncode is None
     assert worker.control_process() == control
-    assert poll(lambda: len(worker.task_processes()) == worker.concurrency, 5), worker.task_processes()
+    assert poll(lambda: len(worker.task_processes()) == worker.processes, 5), worker.task_processes()
 
 
 @pytest.mark.parametrize(("count", "every"), SIZES)

@@ -19,7 +19,7 @@ MORTAL = ["exit", "segfault", "killed"]
 
 def supervise(lab: Lab, done: Callable[[], Any], timeout: float) -> list[Worker]:
     """Start a worker again whenever its parent has died, as systemd would; those that were needed."""
-    started = [lab.worker("s0")]
+    started = [lab.worker("s0", wait=False)]
 
     def check() -> Any:
         if started[-1].returncode is not None:

@@ -164,6 +164,6 @@ def test_redis_and_worker_killed_together(durable_lab: Lab, rng: random.Random, 
     if mode == "late":
         assert not tally.unfinished(ids)
     else:
-        assert len(tally.unfinished(ids)) <= kills * worker.concurrency
+        assert len(tally.unfinished(ids)) <= kills * worker.processes
         # Written to the socket, but the server died before it read it: the acknowledgement is gone with both.
-        assert len(tally.doubled()) <= kills * worker.concurrency
+        assert len(tally.doubled()) <= kills * worker.processes

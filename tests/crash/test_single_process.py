@@ -15,7 +15,7 @@ pytestmark = pytest.mark.crash
 def replaced(worker: Worker, old: int) -> bool:
     """Whether there is a control process, and not the old one."""
     new = worker.control_process()
-    return new is not None and new != old and len(worker.task_processes()) == worker.concurrency
+    return new is not None and new != old and len(worker.task_processes()) == worker.processes
 
 
 @pytest.mark.parametrize("mode", ["early", "late"])
@@ -135,7 +135,7 @@ def test_tree_stopped_for_longer_than_the_lease(lab: Lab, rng: random.Random, mo
     lab.wait_quiet(2.0)
     doubled = lab.tally().doubled()
     # Late: what was running, and was reclaimed meanwhile, has been started already.
-    assert len(doubled) <= (0 if mode == "early" else 4 * sleeper.concurrency), f"{len(doubled)} run twice"
+    assert len(doubled) <= (0 if mode == "early" else 4 * sleeper.processes), f"{len(doubled)} run twice"
     assert sleeper.returncode is None
 
 

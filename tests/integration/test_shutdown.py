@@ -226,7 +226,7 @@ def test_hup_restarts_the_worker(site: Site) -> None:
     worker = site.worker("-c", "1")
     before = site.client().tasks["t.who"].delay().get(timeout=10)["pid"]
     worker.signal(signal.SIGHUP)
-    worker.wait_log("Restarting celery worker", 10)
+    worker.wait_log(r"Restarting celery(lite)? worker", 10)
     worker.wait_log(r" ready\.\s*$", 20, count=2)
     assert site.client().tasks["t.who"].delay().get(timeout=10)["pid"] != before
 

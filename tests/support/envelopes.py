@@ -231,7 +231,7 @@ JUNK: list[Any] = [
 def fuzzed(seed: int, count: int) -> list[tuple[str, bytes]]:
     """`count` messages to `t.mark`, spoilt in one place or random, with the marker they carry."""
     rng = random.Random(seed)
-    kinds = [_random_bytes, _flipped_bytes, _cut, _junk_field, _dropped_field, _junk_in_body]
+    kinds = [_random_bytes, _flipped_byte, _cut, _junk_field, _dropped_field, _junk_in_body]
     found = []
     for n in range(count):
         marker = f"fuzz-{seed}-{n}-end"
@@ -247,10 +247,10 @@ def _good(marker: str) -> dict[str, Any]:
     return envelope("t.mark", (marker,), task_id=marker)
 
 
-def _flipped_bytes(rng: random.Random, marker: str) -> bytes:
+def _flipped_byte(rng: random.Random, marker: str) -> bytes:
     data = bytearray(dump(_good(marker)))
-    for _ in range(rng.randint(1, 4)):
-        data[rng.randrange(len(data))] = rng.randrange(256)
+    # One only, so that the marker survives in the id or in the arguments.
+    data[rng.randrange(len(data))] = rng.randrange(256)
     return bytes(data)
 
 

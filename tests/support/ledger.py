@@ -36,7 +36,7 @@ class Ledger:
         self._fd = -1
         self._pid = -1
 
-    def write(self, name: str, key: str = "", **data: Any) -> None:
+    def write(self, name: str, key: str = "", /, **data: Any) -> None:
         """Append one event. `key` is mostly a task id."""
         pid = os.getpid()
         if pid != self._pid:

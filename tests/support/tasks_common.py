@@ -31,7 +31,7 @@ def define_tasks(app: Any, lib: str, ledger: Ledger | None = None) -> None:
 class _NoLedger:
     """In a client's process nothing runs, so nothing is written."""
 
-    def write(self, name: str, key: str = "", **data: Any) -> None:
+    def write(self, name: str, key: str = "", /, **data: Any) -> None:
         raise AssertionError("tasks that write need TEST_LEDGER")
 
     start = finish = write
@@ -164,7 +164,7 @@ def wait_for_key(app: Any, key: str, timeout: float = 30.0) -> None:
     """Block until somebody pushes to the Redis list `key`, so that a test decides when a task goes on."""
     import redis  # here, because the client that sends needs none of it
 
-    with redis.Redis.from_url(os.environ["TEST_BROKER"]) as client:
+    with redis.Redis.from_url(os.environ["TEST_BROKER"], socket_timeout=timeout + 5) as client:
         if client.blpop([key], timeout=timeout) is None:
             raise AssertionError(f"nobody opened {key}")
 
