@@ -63,6 +63,10 @@ class Plan:
     ignore_result: bool
     store_errors: bool
     track_started: bool
+    #: Whether the message is acknowledged before the task starts.
+    early: bool
+    #: Hard and soft limit in seconds.
+    limits: tuple[float | None, float | None]
     before_start: Callable[..., Any] | None
     on_success: Callable[..., Any] | None
     on_failure: Callable[..., Any] | None
@@ -115,6 +119,8 @@ def plan_for(task: Task[Any, Any]) -> Plan:
         ignore_result=bool(task.ignore_result),
         store_errors=bool(not task.ignore_result or task.store_errors_even_if_ignored),
         track_started=bool(task.track_started and not task.ignore_result),
+        early=not task.acks_late,
+        limits=(task.time_limit, task.soft_time_limit),
         before_start=own("before_start"),
         on_success=own("on_success"),
         on_failure=own("on_failure"),
@@ -215,13 +221,16 @@ def _before(execution: Execution) -> None:
 
 def finish(execution: Execution) -> None:
     """Store, follow up, acknowledge, then hooks and signals; a result that cannot be written makes the task a failure."""
+    context = execution.context
+    quiet = not (context.callbacks or context.errbacks or context.chain or context._outbox)
     try:
-        record, messages = _result(execution), followup.messages(execution)
+        record, messages = _result(execution), [] if quiet else followup.messages(execution)
     except Exception as exc:  # user code: results that no serializer can write, callbacks that cannot be sent
         execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo(), execution.outcome.runtime)
         record, messages = _result(execution), []
     execution.settle(execution, record, messages)
-    followup.call_errbacks(execution)
+    if not quiet:
+        followup.call_errbacks(execution)
     _after(execution)
 
 
@@ -251,9 +260,12 @@ def _record(execution: Execution, state: str, value: Any, traceback: str | None)
 def _after(execution: Execution) -> None:
     """Hooks, signals and the log line of the outcome; what they raise is logged."""
     outcome = execution.outcome
-    exc = outcome.value.exc if outcome.state == states.RETRY else outcome.value
     try:
-        if outcome.state in states.EXCEPTION_STATES and isinstance(exc, BaseException):
+        if outcome.state == states.SUCCESS or outcome.state in IGNORE_STATES:
+            _hooks(execution, outcome)
+            return
+        exc = outcome.value.exc if outcome.state == states.RETRY else outcome.value
+        if isinstance(exc, BaseException):
             _while_handling(exc, lambda: _hooks(execution, outcome))
         else:
             _hooks(execution, outcome)

@@ -86,19 +86,19 @@ def loads(
     `accept` is a collection of content types, None accepts JSON only. Raises kombu's `ContentDisallowed` for a type
     that is not accepted and `DecodeError` for a body that cannot be read.
     """
-    from kombu.serialization import loads as kombu_loads  # lazy: a client that only sends never reads
-
     if compression:
-        from kombu.compression import decompress
+        from kombu.compression import decompress  # lazy: a client that only sends never reads
 
         body = decompress(body, compression)
     if content_type == JSON_TYPE and (accept is None or JSON_TYPE in accept):
-        from kombu.exceptions import DecodeError
-
         try:
             return json_loads(body)
         except (ValueError, RecursionError) as exc:
+            from kombu.exceptions import DecodeError
+
             raise DecodeError(str(exc)) from exc
+    from kombu.serialization import loads as kombu_loads
+
     return kombu_loads(body, content_type, content_encoding, accept={JSON_TYPE} if accept is None else accept)
 
 
@@ -140,12 +140,20 @@ def _make_encoder() -> Callable[[Any], str]:
 json_dumps: Callable[[Any], str] = _make_encoder()
 
 
+_scan = json.JSONDecoder().scan_once
+
+
 def json_loads(text: str | bytes) -> Any:
     """JSON text back to objects, kombu's type markers included."""
-    if isinstance(text, bytes | bytearray | memoryview):
+    if not isinstance(text, str):
         text = bytes(text).decode("utf-8")
-    if "__type__" not in text:  # the hook would be called for every dict
-        return json.loads(text)
-    from kombu.utils.json import loads as kombu_loads
+    if "__type__" in text:
+        from kombu.utils.json import loads as kombu_loads  # its hook is called for every dict: only where there is a marker
 
-    return kombu_loads(text)
+        return kombu_loads(text)
+    try:
+        # What `json.loads` does, without looking for white space around it: 1.3 µs for a small body instead of 2.3 µs.
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(text)
+    return value if end == len(text) else json.loads(text)

@@ -114,20 +114,22 @@ class Connecting:
         **kwargs: Any,
     ) -> Any:
         conf = self.conf
+        parts = {
+            "hostname": url,
+            "userid": userid or conf.broker_user,
+            "password": password or conf.broker_password,
+            "virtual_host": virtual_host or conf.broker_vhost,
+            "port": port or conf.broker_port,
+            "transport": transport or conf.broker_transport,
+        }
         return self.amqp.Connection(
-            url,
-            userid or conf.broker_user,
-            password or conf.broker_password,
-            virtual_host or conf.broker_vhost,
-            port or conf.broker_port,
-            transport=transport or conf.broker_transport,
+            **_parsed(parts, kwargs),
             ssl=self.either("broker_use_ssl", ssl),
             heartbeat=heartbeat or conf.broker_heartbeat,
             login_method=login_method or conf.broker_login_method,
             failover_strategy=failover_strategy or conf.broker_failover_strategy,
             transport_options=dict(conf.broker_transport_options or {}, **(transport_options or {})),
             connect_timeout=self.either("broker_connection_timeout", connect_timeout),
-            **kwargs,
         )
 
     @property
@@ -197,3 +199,26 @@ class Connecting:
             self._backend_shared = None
         if self.on_after_fork.receivers:
             self.on_after_fork.send(sender=self)
+
+
+def _parsed(parts: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for kombu's `Connection`, with a plain redis:// URL taken apart.
+
+    The connection is the same one. But kombu imports the transport to take a URL apart, and redis-py and asyncio (10 MB,
+    0.1 s) with it, which those that only send tasks, and the task processes, never need.
+    """
+    url = parts["hostname"]
+    urls = list(url) if isinstance(url, list | tuple) else url.split(";") if isinstance(url, str) else [""]
+    first = urls[0] if urls else ""
+    if not isinstance(first, str) or not first.startswith("redis://") or "?" in first or parts["transport"]:
+        return {**parts, **others}
+    from kombu.utils.url import parse_url  # lazy, as above
+
+    found = parse_url(first)
+    for name, value in found.items():
+        if value is not None:
+            parts[name] = value
+    parts["hostname"] = found["hostname"]
+    if len(urls) > 1 or not isinstance(url, str):
+        others = {**others, "alternates": urls + list(others.get("alternates") or ())}
+    return {**parts, **others}

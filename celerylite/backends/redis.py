@@ -200,8 +200,9 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
         """The subscription of this process."""
         with self._listener_lock:
             if self._listener is None:
+                errors = (OSError,) if self._address is not None else (OSError, redis_module().RedisError)
                 self._listener = Listener(
-                    self._open, (OSError, redis_module().RedisError),
+                    self._open, errors,
                     max_retries=self.retry_policy["max_retries"], pause=self._interval,
                 )  # fmt: skip
             return self._listener

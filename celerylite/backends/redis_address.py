@@ -152,6 +152,8 @@ def _cert_reqs(value: Any) -> Any:
 
 def _typed(query: dict[str, Any]) -> dict[str, Any]:
     """Options in a URL are text; redis-py wants numbers and truth values."""
+    if not query:
+        return {}
     from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
     params = {}

@@ -1,4 +1,4 @@
-"""Connections of the Redis result store: redis-py opens them, `brokers.redis_link` writes and reads them.
+"""Connections of the Redis result store: `brokers.redis_socket` (or redis-py) opens them, `redis_link` uses them.
 
 Threads each borrow one; a forked child starts with none. What writes is tried again while the server is away.
 """
@@ -11,8 +11,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from celerylite.brokers.redis_link import REPLY_TIMEOUT, Link, LinkError, ReplyError
+from celerylite.brokers.redis_link import REPLY_TIMEOUT, Link, LinkError, Opened, ReplyError, pack
 from celerylite.brokers.redis_scripts import Script
+from celerylite.brokers.redis_socket import Address, open_session
 from celerylite.utils.log import get_logger
 from celerylite.utils.objects import cached_property
 
@@ -35,6 +36,15 @@ def redis_module() -> Any:
     import redis
 
     return redis
+
+
+#: Parameters that a plain socket can be opened with, or that concern only redis-py's pool.
+_PLAIN = frozenset(
+    (
+        "host", "port", "db", "username", "password", "client_name", "max_connections", "retry_on_timeout",
+        "socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval", "global_keyprefix",
+    )
+)  # fmt: skip
 
 
 class RedisClient:
@@ -92,8 +102,28 @@ class RedisClient:
         given = self.connparams.get("socket_timeout")
         return REPLY_TIMEOUT if given in (None, CELERY_SOCKET_TIMEOUT) else float(given)
 
-    def _open(self) -> Any:
-        """A fresh, connected redis-py connection."""
+    @cached_property
+    def _address(self) -> Address | None:
+        """Where a plain socket can connect to; None where it takes redis-py."""
+        cls, params = type(self), self.connparams
+        own_pool = cls._get_pool is RedisClient._get_pool and cls._create_client is RedisClient._create_client
+        if not own_pool or self._ConnectionPool is not None or params.keys() - _PLAIN:
+            return None
+        return Address(
+            host=params["host"], port=params["port"], db=params["db"] or 0,
+            username=params.get("username"), password=params["password"], client_name=params["client_name"],
+            connect_timeout=params["socket_connect_timeout"] or CONNECT_TIMEOUT,
+            timeout=self._reply_timeout, keepalive=bool(params.get("socket_keepalive")),
+        )  # fmt: skip
+
+    def _open(self) -> Opened:
+        """A fresh connection."""
+        if self._address is not None:
+            return open_session(self._address)[0]
+        connection = self._open_with_redis_py()
+        return connection._sock, connection.disconnect  # redis-py has no public name for the socket
+
+    def _open_with_redis_py(self) -> Any:
         pool = self.client.connection_pool
         # RESP 2 is half the work for the reader; redis-py's notices of maintenance (maint_…) need RESP 3.
         options = {
@@ -112,18 +142,24 @@ class RedisClient:
         connection._sock.settimeout(self._reply_timeout)
         return connection
 
-    def _open_with_script(self) -> Any:
+    def _open_with_script(self) -> Opened:
         try:
-            connection = self._open()
+            if self._address is not None:
+                # A user who may read but not run scripts is refused here; writing will say so.
+                return open_session(self._address, [pack(b"SCRIPT", b"LOAD", one.source) for one in self.scripts])[0]
+        except OSError as exc:
+            raise LinkError(str(exc)) from exc
+        try:
+            connection = self._open_with_redis_py()
             for script in self.scripts:
                 connection.send_command("SCRIPT", "LOAD", script.source)
             for _ in self.scripts:
                 connection.read_response()
         except redis_module().ResponseError:
-            pass  # a user who may read but not run scripts: writing will say so
+            pass  # as above
         except (OSError, redis_module().RedisError) as exc:
             raise LinkError(str(exc)) from exc
-        return connection
+        return connection._sock, connection.disconnect
 
     # -- trouble
 

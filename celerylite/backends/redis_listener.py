@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from celerylite.brokers.redis_link import Reader, ReplyError, pack
+from celerylite.brokers.redis_link import Opened, Reader, ReplyError, pack
 from celerylite.utils.log import get_logger
 
 logger = get_logger("celerylite.backends.redis")
@@ -57,7 +57,7 @@ class Listener:
     """The subscription. `connect` opens a redis-py connection; the rest says how often to try."""
 
     def __init__(
-        self, connect: Callable[[], Any], errors: tuple[type[BaseException], ...], *,
+        self, connect: Callable[[], Opened], errors: tuple[type[BaseException], ...], *,
         max_retries: int | None = 20, pause: Callable[[int], float] = lambda attempt: 1.0,
     ) -> None:  # fmt: skip
         self._connect = connect
@@ -84,7 +84,7 @@ class Listener:
         self._asked: dict[bytes, int] = {}
         self._leader: Watch | None = None
         self._followers: dict[Watch, None] = {}
-        self._owner: Any = None
+        self._disconnect: Callable[[], Any] | None = None
         self._sock: Any = None
         self._reader = Reader()
         self._heard = 0.0
@@ -269,12 +269,12 @@ class Listener:
     def _open(self, deadline: float | None) -> bool:
         """Connect and subscribe to everything anew; False where it failed, after a pause."""
         try:
-            owner = self._connect()
+            sock, disconnect = self._connect()
         except self._errors as exc:
             self._failed(exc, deadline)
             return False
         with self._lock:
-            self._owner, self._sock = owner, owner._sock  # redis-py has no public name for it
+            self._sock, self._disconnect = sock, disconnect
             self._reader, self._asked = Reader(), {}
             self._heard, self._pinged = time.monotonic(), False
             for watches in self._watches.values():
@@ -316,6 +316,6 @@ class Listener:
             self._drop()
 
     def _drop(self) -> None:
-        owner, self._owner, self._sock = self._owner, None, None
-        if owner is not None:
-            owner.disconnect()
+        disconnect, self._disconnect, self._sock = self._disconnect, None, None
+        if disconnect is not None:
+            disconnect()

@@ -9,7 +9,7 @@ from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keep
 if TYPE_CHECKING:
     from kombu import Connection
 
-__all__ = ["Broker", "Consumer", "DeadLetter", "Delivery", "Keeper", "Settlement", "connect"]
+__all__ = ["Broker", "Consumer", "DeadLetter", "Delivery", "Keeper", "Settlement", "as_uri", "connect"]
 
 #: kombu transports whose task plane we run ourselves.
 REDIS_TRANSPORTS = frozenset(("redis", "rediss", "sentinel", "redis+socket"))
@@ -26,7 +26,6 @@ def connect(app: Any, connection: Connection | None = None, worker: str = "") ->
 
     try:
         connection = app.connection_for_write() if connection is None else connection
-        url = connection.as_uri()
     except KeyError as exc:
         raise ImproperlyConfigured(f"broker_url: {str(exc.args[0])}. {KNOWN}") from exc
     name = (connection.transport_cls or "").lower() if isinstance(connection.transport_cls, str) else ""
@@ -39,4 +38,17 @@ def connect(app: Any, connection: Connection | None = None, worker: str = "") ->
         from celerylite.brokers.memory import MemoryBroker
 
         return MemoryBroker(connection, dead_limit=dead_limit)
-    raise ImproperlyConfigured(f"broker_url {url!r}: {name or connection.transport_cls!r} cannot carry tasks. {KNOWN}")
+    raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {name or connection.transport_cls!r} cannot carry tasks. {KNOWN}")
+
+
+def as_uri(connection: Connection) -> str:
+    """A connection's URL with the password masked, as its own `as_uri` says; that one imports kombu's transport."""
+    if connection.transport_cls != "redis" or connection._transport is not None:
+        return connection.as_uri()
+    from kombu.utils.url import as_url, maybe_sanitize_url, quote
+
+    host = connection.hostname or "localhost"
+    if connection.uri_prefix:
+        return maybe_sanitize_url(f"{connection.uri_prefix}+{host}")
+    path = quote(connection.virtual_host or "/")
+    return as_url("redis", host, connection.port or 6379, connection.userid, "**", path, sanitize=True)

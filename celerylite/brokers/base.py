@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kombu import Queue
+
     from celerylite.message import Message
 
 #: The header that counts how often a message was given to a worker that died with it (RabbitMQ's name for the same).
@@ -150,6 +152,9 @@ class Broker(ABC):
             pause = min(pause + (policy.get("interval_step", 0.2) or 0), policy.get("interval_max", 0.2))
             error = self._try(batch)
         return error
+
+    def declare(self, queues: Iterable[Queue]) -> None:
+        """Make queues known to producers of any kind; what was declared before is not declared again."""
 
     @abstractmethod
     def purge(self, queues: Iterable[str]) -> int:

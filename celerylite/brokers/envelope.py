@@ -5,8 +5,10 @@ Used by the Redis broker and the in-process one; knows nothing of connections.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
 from celerylite.brokers.base import DELIVERY_COUNT, Unreadable
@@ -17,25 +19,36 @@ PERSISTENT = 2
 
 
 def encode(message: Message, priority: int | None = None) -> bytes:
-    """The message as kombu's virtual transports store it."""
+    """The message as kombu's virtual transports store it. Written out, because that takes a third of the time."""
     properties = message.properties
-    out: dict[str, Any] = {key: value for key, value in properties.items() if key not in _LAST}
+    if priority is None:
+        priority = properties.get("priority") or 0
+    return (
+        f'{{"body": "{b2a_base64(message.body, newline=False).decode("ascii")}", '
+        f'"content-encoding": {quote(message.content_encoding)}, '
+        f'"content-type": {quote(message.content_type)}, '
+        f'"headers": {json_dumps(message.headers)}, '
+        f'"properties": {_head(properties)}"delivery_info": {{"exchange": {quote(message.exchange)}, '
+        f'"routing_key": {quote(message.routing_key)}}}, "priority": {json_dumps(priority)}, '
+        f'"body_encoding": "base64", "delivery_tag": "{uuid()}"}}}}'
+    ).encode("ascii")
+
+
+def _head(properties: dict[str, Any]) -> str:
+    """The beginning of the properties, up to those that every message has."""
+    if properties.keys() == _USUAL:
+        return (
+            f'{{"correlation_id": {quote(properties["correlation_id"])}, "reply_to": {quote(properties["reply_to"])}, '
+            f'"delivery_mode": {json_dumps(properties["delivery_mode"])}, '
+        )
+    out = {key: value for key, value in properties.items() if key not in _LAST}
     out.setdefault("delivery_mode", PERSISTENT)
     if "expiration" in properties:
         out["expiration"] = properties["expiration"]
-    out["delivery_info"] = {"exchange": message.exchange, "routing_key": message.routing_key}
-    out["priority"] = (properties.get("priority") or 0) if priority is None else priority
-    out["body_encoding"] = "base64"
-    out["delivery_tag"] = uuid()
-    return (
-        f'{{"body": "{b64encode(message.body).decode("ascii")}", '
-        f'"content-encoding": {json_dumps(message.content_encoding)}, '
-        f'"content-type": {json_dumps(message.content_type)}, '
-        f'"headers": {json_dumps(message.headers)}, '
-        f'"properties": {json_dumps(out)}}}'
-    ).encode()
+    return f"{json_dumps(out)[:-1]}, "
 
 
+_USUAL = frozenset(("correlation_id", "reply_to", "delivery_mode"))
 #: Properties that stand behind the others, in an order of their own.
 _LAST = frozenset(("expiration", "priority", "delivery_info", "body_encoding", "delivery_tag"))
 

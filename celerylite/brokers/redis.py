@@ -21,17 +21,20 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Unreadable
 from celerylite.brokers.envelope import decode, encode
-from celerylite.brokers.redis_link import REPLY_TIMEOUT, Link, LinkError, ReplyError, pack
+from celerylite.brokers.redis_connector import Connector
+from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.utils import uuid
 
 if TYPE_CHECKING:
-    from kombu import Connection
+    from kombu import Connection, Queue
 
     from celerylite.message import Message
 
+#: Where kombu notes which queues are bound to an exchange; the second set is for those that do not expire.
+BINDINGS = ("_kombu.binding.", "_kombu.binding_permanent.")
+
 #: Seconds after which an idle connection is looked at before it is used.
 IDLE_CHECK = 1.0
-CONNECT_TIMEOUT = 4.0
 
 
 def after_fork(method: Callable[[], None]) -> None:
@@ -46,68 +49,6 @@ def after_fork(method: Callable[[], None]) -> None:
     os.register_at_fork(after_in_child=call)
 
 
-class Connector:
-    """Opens connections to the server that a kombu URL names, the next one of a failover list when one is down."""
-
-    def __init__(self, connection: Connection) -> None:
-        options = connection.transport_options
-        self.timeout = options.setdefault("socket_timeout", None) or REPLY_TIMEOUT
-        options["socket_timeout"] = self.timeout
-        options.setdefault("socket_connect_timeout", CONNECT_TIMEOUT)
-        # One try at a time: how often and when to try again is decided by who needs the connection.
-        options.update(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
-        self.connection = connection
-        self.prefix: str = options.get("global_keyprefix") or ""
-        self._pool: Any = None
-        self._lock = threading.Lock()
-
-    @property
-    def db(self) -> int:
-        """The database's number."""
-        host = self.connection.virtual_host
-        return int(str(host).strip("/") or 0) if host else 0
-
-    def channel(self) -> Any:
-        """A kombu channel, for what is not on the fast path (declaring, fan-out)."""
-        return self.connection.default_channel
-
-    def open(self) -> Any:
-        """A fresh, connected redis-py connection with the scripts loaded; raises `LinkError`."""
-        from redis.exceptions import RedisError
-
-        try:
-            with self._lock:
-                pool = self._pool = self._pool or self._make_pool()
-            connection = pool.connection_class(**_plain(pool.connection_kwargs))
-            connection.connect()
-            for script in scripts.ALL:
-                connection.send_command("SCRIPT", "LOAD", script.source)
-            for _ in scripts.ALL:
-                connection.read_response()
-        except (OSError, RedisError, *self.connection.connection_errors) as exc:
-            self._next_server()
-            raise LinkError(f"cannot connect to {self.connection.as_uri()}: {exc}") from exc
-        return connection
-
-    def _make_pool(self) -> Any:
-        return self.channel().pool
-
-    def _next_server(self) -> None:
-        with self._lock:
-            self._pool = None
-            self.connection.collect()
-            self.connection.maybe_switch_next()
-
-    def close(self) -> None:
-        """Let go of kombu's connection; the links close themselves."""
-        self.connection.close()
-
-
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Options for a connection that speaks RESP 2: half the work for the reader, and what the oldest servers know."""
-    return {**{name: value for name, value in options.items() if not name.startswith("maint_")}, "protocol": 2}
-
-
 class RedisBroker(Broker):
     """The sending side on Redis. Threads each borrow a link; a forked child starts with none."""
 
@@ -118,7 +59,8 @@ class RedisBroker(Broker):
         self.worker = worker
         self.dead_limit = dead_limit
         self._idle: list[tuple[float, Link]] = []
-        self._declared: set[Any] = set()
+        #: By their `id`: hashing a kombu queue costs more than writing a message.
+        self._declared: dict[int, Queue | None] = {}
         self._kombu_lock = threading.Lock()
         after_fork(self._after_fork)
 
@@ -140,15 +82,28 @@ class RedisBroker(Broker):
     # -- sending
 
     def _send(self, messages: Sequence[Message]) -> None:
+        declaring: list[bytes] = []
         commands: list[bytes] = []
+        pushes: dict[bytes, list[bytes]] = {}
         for message in messages:
+            if message.queue is not None and id(message.queue) not in self._declared:
+                declaring += self._declaration(message.queue)
             queues = self._queues_for(message)
             if queues is None:
                 self._send_by_kombu(message)
-            else:
-                commands.extend(pack(*self.command_for(message, queue)) for queue in queues)
-        if commands:
-            self._call(commands)
+                continue
+            for queue in queues:
+                if message.due is None:
+                    # One command a list: half the work for the server, and one reply to read instead of hundreds.
+                    key = self.list_key(queue, message.properties.get("priority"))
+                    pushes.setdefault(key, []).append(encode(message))
+                else:
+                    commands.append(pack(*self.command_for(message, queue)))
+        commands += [pack(b"LPUSH", key, *raws) for key, raws in pushes.items()]
+        if commands or declaring:
+            self._call(declaring + commands)
+            for message in messages if declaring else ():
+                self._declared[id(message.queue)] = message.queue
 
     def command_for(self, message: Message, queue: str, *, later: bool = False) -> tuple[bytes, ...]:
         """The command that sends `message`; `later` is said by workers, which promote due messages themselves."""
@@ -164,17 +119,17 @@ class RedisBroker(Broker):
 
     def queues_for(self, message: Message) -> list[str]:
         """The queues to which the message goes; fan-out exchanges are not queues and raise `LookupError`."""
+        if message.queue is not None:
+            self.declare((message.queue,))
         queues = self._queues_for(message)
         if queues is None:
             raise LookupError(f"exchange {message.exchange!r} is a fan-out")
         return queues
 
     def _queues_for(self, message: Message) -> list[str] | None:
-        if message.queue is not None and message.queue not in self._declared:
-            self._declare(message.queue)
         if not message.exchange:
             return [message.routing_key]
-        with self._kombu_lock, _kombu_errors(self.connector):
+        with self._kombu_lock, self.connector.kombu_errors():
             channel = self.connector.channel()
             kind = channel.typeof(message.exchange)
             if kind.type == "fanout":
@@ -182,13 +137,28 @@ class RedisBroker(Broker):
             table = channel.get_table(message.exchange)
             return kind.lookup(table, message.exchange, message.routing_key, message.routing_key) or []
 
-    def _declare(self, queue: Any) -> None:
-        with self._kombu_lock, _kombu_errors(self.connector):
-            queue.bind(self.connector.channel()).declare()
-        self._declared.add(queue)
+    def declare(self, queues: Iterable[Queue]) -> None:
+        """Tell producers of any kind where the messages of these queues go; what was declared before is not again."""
+        queues = [queue for queue in queues if id(queue) not in self._declared]
+        commands = [command for queue in queues for command in self._declaration(queue)]
+        if commands:
+            self._call(commands)
+        self._declared.update((id(queue), queue) for queue in queues)
+
+    def _declaration(self, queue: Queue) -> list[bytes]:
+        """The commands that declare a queue; those that only kombu knows to declare are declared at once."""
+        exchange = queue.exchange
+        if not is_plain(queue):
+            with self._kombu_lock, self.connector.kombu_errors():
+                queue.bind(self.connector.channel()).declare()
+            return []
+        if queue.no_declare or not exchange or not exchange.name:
+            return []
+        member = scripts.SEPARATOR.join((queue.routing_key or "", "", queue.name)).encode()
+        return [pack(b"SADD", self.key(name + exchange.name), member) for name in BINDINGS]
 
     def _send_by_kombu(self, message: Message) -> None:
-        with self._kombu_lock, _kombu_errors(self.connector):
+        with self._kombu_lock, self.connector.kombu_errors():
             from kombu import Producer
 
             Producer(self.connector.channel(), auto_declare=False).publish(
@@ -284,7 +254,7 @@ class RedisBroker(Broker):
         """Whether `backend` stores on this very server (any database of it)."""
         here = self.connector.connection
         params = getattr(backend, "connparams", None)
-        if not isinstance(params, dict) or here.alt and len(here.alt) > 1:
+        if not isinstance(params, dict) or self.connector.failover:
             return False
         return (params.get("host"), params.get("port")) == (here.hostname or "127.0.0.1", here.port or 6379)
 
@@ -313,28 +283,19 @@ class RedisBroker(Broker):
     def _after_fork(self) -> None:
         """The parent's sockets are not ours: forget them without a word to the server."""
         self._idle = []
-        self._declared = set()
+        self._declared = {}
         self._kombu_lock = threading.Lock()
-        self.connector = Connector(self.connector.connection.clone())
+        self.connector = self.connector.for_child()
 
 
-class _kombu_errors:
-    """Turns what kombu raises for a broken connection into `LinkError`, and starts it anew."""
-
-    def __init__(self, connector: Connector) -> None:
-        self._connector = connector
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, exc: BaseException | None, trace: Any) -> None:
-        connection = self._connector.connection
-        from kombu.exceptions import OperationalError
-
-        errors = (OperationalError, *connection.connection_errors, *connection.channel_errors)
-        if isinstance(exc, errors):
-            connection.collect()
-            raise LinkError(str(exc)) from exc
+def is_plain(queue: Queue) -> bool:
+    """Whether all that declaring this queue means is to note a binding to a direct exchange."""
+    exchange = queue.exchange
+    if queue.bindings or queue.on_declared is not None or queue.auto_delete or queue.exclusive:
+        return False
+    if queue.expires is not None or "x-expires" in (queue.queue_arguments or {}):
+        return False
+    return not exchange or (exchange.type == "direct" and not exchange.passive)
 
 
 def _step(priority: int | None) -> int:

@@ -1,7 +1,8 @@
 """One connection to Redis for the task plane: commands go out in order, replies are read when someone needs them.
 
-redis-py makes the connection (TLS, sockets, passwords, sentinels); what travels on it is written and read here, because
-a task process sends several commands a task and must not wait for each reply, nor lose one when the connection breaks.
+Who makes the connection (`redis_socket`, or redis-py for TLS and sentinels) hands the socket over. What travels on it is
+written and read here, because a task process sends several commands a task and must not wait for each reply, nor lose
+one when the connection breaks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ PASSING_ERRORS = (
 REPLY_TIMEOUT = 5.0
 
 OnReply = Callable[[Any], None]
+
+#: A connected socket, and what closes it. The latter keeps its owner alive: redis-py closes sockets that it collects.
+Opened = tuple[socket.socket, Callable[[], Any]]
 
 
 class LinkError(ConnectionError):
@@ -111,10 +115,9 @@ class _Incomplete(Exception):
 class Link:
     """A connection. One thread uses it at a time; commands posted and not answered survive a reconnect."""
 
-    def __init__(self, connect: Callable[[], Any], *, timeout: float = REPLY_TIMEOUT) -> None:
-        #: Opens a redis-py connection; it is kept, because it closes its socket when it goes.
+    def __init__(self, connect: Callable[[], Opened], *, timeout: float = REPLY_TIMEOUT) -> None:
         self._connect = connect
-        self._owner: Any = None
+        self._disconnect: Callable[[], Any] | None = None
         self.timeout = timeout
         self._sock: socket.socket | None = None
         self._reader = Reader()
@@ -134,8 +137,7 @@ class Link:
     def open(self) -> socket.socket:
         """Connect if need be, and send again what was posted and never answered."""
         if self._sock is None:
-            self._owner = self._connect()
-            sock = self._owner._sock  # redis-py has no public name for it
+            sock, self._disconnect = self._connect()
             sock.settimeout(self.timeout)
             self._reader = Reader()
             self._sock = sock
@@ -236,9 +238,9 @@ class Link:
 
     def drop(self) -> None:
         """Close the socket; posted commands stay and are sent again by the next `open`."""
-        owner, self._owner, self._sock = self._owner, None, None
-        if owner is not None:
-            owner.disconnect()
+        disconnect, self._disconnect, self._sock = self._disconnect, None, None
+        if disconnect is not None:
+            disconnect()
 
     def close(self) -> None:
         """Close for good, forgetting what was not answered."""

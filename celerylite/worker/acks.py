@@ -1,15 +1,10 @@
-"""When a message is acknowledged: decided here, and nowhere else."""
+"""Whether a task that acknowledges late and has failed is acknowledged; early or late stands in its `Plan`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-
-
-def acks_early(task: Any) -> bool:
-    """Whether the message is acknowledged before the task starts (Celery's default)."""
-    return not task.acks_late
 
 
 def acks_failure(task: Any, exc: BaseException) -> bool:

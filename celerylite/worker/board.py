@@ -14,13 +14,20 @@ from dataclasses import dataclass
 #: Bytes kept of a message; pages are only used when they are written.
 RAW_SIZE = 256 * 1024
 TEXT_SIZE = 512
-_FIELDS = struct.Struct("<qqddddqqqqqq")
+#: pid, connection that waits, newest number, tasks done; then of the running task: since, soft limit, hard limit, acknowledged,
+#: size of the tag, size of the message, and last of all whether there is one.
+_FIELDS = struct.Struct("<qqqqdddqqqq")
+_TASK = struct.Struct("<dddqqqq")
+_TASK_AT = 32
 _SLOT = 4096 + RAW_SIZE
 _HEADER = 4096
 _CLOCKS = struct.Struct("<dd")
-#: Offsets of single fields, for writes that change only one.
-_BUSY, _BLOCKED, _LAST, _DONE = 8, 48, 56, 64
 _NUMBER = struct.Struct("<q")
+#: Offsets of single fields, for writes that change only one.
+_BLOCKED, _LAST, _DONE = 8, 16, 24
+_TAG_SIZE = _TASK_AT + 32
+_BUSY = _TASK_AT + 48
+_CONSUMER, _TAG, _RAW = 256, 1024, 4096
 
 
 @dataclass(slots=True)
@@ -95,38 +102,36 @@ class Board:
 
     def clear(self, slot: int, pid: int = 0) -> None:
         """A process begins in this slot."""
-        _FIELDS.pack_into(self._map, self._at(slot), pid, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        _FIELDS.pack_into(self._map, self._at(slot), pid, *([0] * 10))
         self.set_consumer(slot, "")
 
     def set_consumer(self, slot: int, consumer_id: str) -> None:
         """Note under which id the process holds messages."""
         data = consumer_id.encode("utf-8", "surrogateescape")[:TEXT_SIZE]
-        at = self._at(slot) + 256
+        at = self._at(slot) + _CONSUMER
         self._map[at : at + 2 + len(data)] = struct.pack("<H", len(data)) + data
 
     def start(
         self, slot: int, tag: bytes, raw: bytes, since: float, soft_limit: float, hard_limit: float, acked: bool
     ) -> None:
         """A task starts."""
-        at = self._at(slot)
-        kept = raw if len(raw) <= RAW_SIZE else raw[:RAW_SIZE]
-        start = at + 4096
-        self._map[start : start + len(kept)] = kept
-        tag_at = at + 1024
-        self._map[tag_at : tag_at + len(tag)] = tag
-        struct.pack_into("<ddd", self._map, at + 16, since, soft_limit, hard_limit)
-        struct.pack_into("<qqq", self._map, at + 72, acked, len(tag), len(raw))
-        _NUMBER.pack_into(self._map, at + _BUSY, 1)
+        at = _HEADER + slot * _SLOT
+        size = len(raw)
+        kept = raw if size <= RAW_SIZE else raw[:RAW_SIZE]
+        board = self._map
+        board[at + _RAW : at + _RAW + len(kept)] = kept
+        board[at + _TAG : at + _TAG + len(tag)] = tag
+        _TASK.pack_into(board, at + _TASK_AT, since, soft_limit, hard_limit, acked, len(tag), size, 1)
 
     def set_tag(self, slot: int, tag: bytes) -> None:
         """The running message is held under another tag by now."""
         at = self._at(slot)
-        self._map[at + 1024 : at + 1024 + len(tag)] = tag
-        _NUMBER.pack_into(self._map, at + 80, len(tag))
+        self._map[at + _TAG : at + _TAG + len(tag)] = tag
+        _NUMBER.pack_into(self._map, at + _TAG_SIZE, len(tag))
 
     def finish(self, slot: int, done: int) -> None:
         """The task has ended, and all that it leaves is on its way."""
-        at = self._at(slot)
+        at = _HEADER + slot * _SLOT
         _NUMBER.pack_into(self._map, at + _BUSY, 0)
         _NUMBER.pack_into(self._map, at + _DONE, done)
 
@@ -145,12 +150,11 @@ class Board:
     def read(self, slot: int) -> Running:
         """All that the slot says."""
         at = self._at(slot)
-        pid, busy, since, soft, hard, _, blocked, last, done, acked, tag_size, raw_size = _FIELDS.unpack_from(self._map, at)
-        consumer = self.read_consumer(slot)
-        raw = self._map[at + 4096 : at + 4096 + min(raw_size, RAW_SIZE)]
-        tag = self._map[at + 1024 : at + 1024 + tag_size]
+        pid, blocked, last, done, since, soft, hard, acked, tag_size, raw_size, busy = _FIELDS.unpack_from(self._map, at)
+        tag = self._map[at + _TAG : at + _TAG + tag_size]
+        raw = self._map[at + _RAW : at + _RAW + min(raw_size, RAW_SIZE)]
         return Running(
-            pid, bool(busy), since, soft, hard, blocked, last, done, bool(acked), consumer, tag, raw, raw_size
+            pid, bool(busy), since, soft, hard, blocked, last, done, bool(acked), self.read_consumer(slot), tag, raw, raw_size
         )
 
     def set_dead(self, slot: int) -> None:
@@ -170,7 +174,7 @@ class Board:
 
     def read_consumer(self, slot: int) -> str:
         """The id under which the process of this slot holds messages; '' where there is none."""
-        at = self._at(slot) + 256
+        at = self._at(slot) + _CONSUMER
         (size,) = struct.unpack_from("<H", self._map, at)
         return self._map[at + 2 : at + 2 + size].decode("utf-8", "surrogateescape")
 

@@ -328,10 +328,11 @@ def declare_queues(app: Celery, names: list[str]) -> None:
     """Declare the consumed queues as kombu does, so that producers of any kind find their way."""
     queues = app.amqp.queues
     try:
-        with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=5)
-            for name in names:
-                queues[name](connection.default_channel).declare()
+        broker = brokers.connect(app)
+        try:
+            broker.declare(queues[name] for name in names)
+        finally:
+            broker.close()
     except Exception as exc:  # a border: the worker works without, and producers declare too
         logger.warning("Could not declare the queues: %s", exc, extra={"action": "declare_failed"})
 

@@ -72,31 +72,33 @@ class Intake:
             logger.error(UNREADABLE, exc, delivery.raw[:200], extra={"action": "unreadable"})
             self._refuse(delivery, None, exc, f"not a message: {exc}")
             return None
+        name = message.headers.get("task")
+        plan = self._plan(name) if isinstance(name, str) else None
+        request = self._read(delivery, message, plan)
+        if request is None:
+            return None
+        request.plan = plan or self._plan(request.name)
+        if request.plan is None:
+            self._unknown(request)
+            return None
+        return self._admit(request)
+
+    def _read(self, delivery: Delivery, message: Message, plan: Plan | None) -> Request | None:
+        cls = plan.task.Request if plan is not None else Request
+        if not isinstance(cls, type) or not issubclass(cls, Request):
+            cls = Request
         try:
-            request = self._read(delivery, message)
+            return cls.from_message(delivery, message, self.options.accept, self.options.hostname)
         except InvalidTaskError as exc:
             logger.error(INVALID_TASK, exc, _dump(message), exc_info=True, extra={"action": "invalid"})
             self._refuse(delivery, message, exc, f"invalid task message: {exc}")
-            return None
         except Exception as exc:  # whatever a deserializer raises on hostile bytes
             headers = safe_repr(message.headers)
             logger.critical(
                 BODY_ERROR, exc, message.content_type, message.content_encoding, headers, extra={"action": "undecodable"}
             )
             self._refuse(delivery, message, exc, f"body cannot be decoded: {safe_repr(exc)}")
-            return None
-        plan = request.plan = self._plan(request.name)
-        if plan is None:
-            self._unknown(request)
-            return None
-        return self._admit(request)
-
-    def _read(self, delivery: Delivery, message: Message) -> Request:
-        accept, hostname = self.options.accept, self.options.hostname
-        name = message.headers.get("task")
-        custom = getattr(self.app.tasks.get(name), "Request", None) if isinstance(name, str) else None
-        cls = custom if isinstance(custom, type) and issubclass(custom, Request) else Request
-        return cls.from_message(delivery, message, accept, hostname)
+        return None
 
     def _plan(self, name: str) -> Plan | None:
         task = self.app.tasks.get(name)

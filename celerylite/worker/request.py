@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite import message as _message
 from celerylite.context import Context
 from celerylite.exceptions import InvalidTaskError
+from celerylite.utils.objects import cached_property
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,6 +27,8 @@ OWN_HEADERS = frozenset((
     "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
     "stamps", "compression", "redelivered", "x-delivery-count", "meth", "timestamps",
 ))  # fmt: skip
+
+NO_LIMITS: Any = [None, None]
 
 
 class Request:
@@ -42,6 +45,8 @@ class Request:
         payload: tuple[Any, Any, dict[str, Any]],
         hostname: str | None = None,
     ) -> None:
+        self.time_limit: float | None
+        self.soft_time_limit: float | None
         self.delivery = delivery
         self.message = message
         self.headers = headers
@@ -49,9 +54,10 @@ class Request:
         self.hostname = hostname
         self.id: str = headers["id"]
         self.name: str = headers["task"]
-        self.eta = moment(headers.get("eta"), "eta", headers)
-        self.expires = moment(headers.get("expires"), "expires", headers)
-        self.time_limit, self.soft_time_limit = _limits(headers.get("timelimit"))
+        eta, expires, limits = headers.get("eta"), headers.get("expires"), headers.get("timelimit")
+        self.eta = None if eta is None else moment(eta, "eta")
+        self.expires = None if expires is None else moment(expires, "expires")
+        self.time_limit, self.soft_time_limit = _limits(limits) if limits != NO_LIMITS else NO_LIMITS
         self.acknowledged = False
         #: Whether it ran into a hard limit that could not stop it.
         self.given_up = False
@@ -97,7 +103,7 @@ class Request:
         """The task's id (`id`)."""
         return self.id
 
-    @property
+    @cached_property
     def delivery_info(self) -> dict[str, Any]:
         """How the message came: exchange, routing key, priority, whether it was delivered before."""
         properties = self.message.properties
@@ -120,27 +126,29 @@ class Request:
 
     def context(self) -> Context:
         """What the task sees as `self.request`: every header, and what is known of the delivery."""
-        headers, embed, properties = self.headers, self.embed, self.message.properties
-        context = Context(headers)
-        context.__dict__.update(
-            args=self.args,
-            kwargs=self.kwargs,
-            callbacks=embed.get("callbacks"),
-            errbacks=embed.get("errbacks"),
-            chain=embed.get("chain"),
-            chord=embed.get("chord"),
-            headers=None if headers.keys() <= OWN_HEADERS else {key: headers[key] for key in headers.keys() - OWN_HEADERS},
-            delivery_info=self.delivery_info,
-            properties=properties,
-            reply_to=properties.get("reply_to"),
-            correlation_id=properties.get("correlation_id"),
-            hostname=self.hostname,
-            is_eager=False,
-            called_directly=False,
-            time_limit=self.time_limit,
-            soft_time_limit=self.soft_time_limit,
-            _protected=1,
-        )
+        headers, get, properties = self.headers, self.embed.get, self.message.properties
+        context = Context()
+        # One dict in one go: what a task sees is made for every task.
+        context.__dict__ = {
+            **headers,
+            "args": self.args,
+            "kwargs": self.kwargs,
+            "callbacks": get("callbacks"),
+            "errbacks": get("errbacks"),
+            "chain": get("chain"),
+            "chord": get("chord"),
+            "headers": None if headers.keys() <= OWN_HEADERS else {k: headers[k] for k in headers.keys() - OWN_HEADERS},
+            "delivery_info": self.delivery_info,
+            "properties": properties,
+            "reply_to": properties.get("reply_to"),
+            "correlation_id": properties.get("correlation_id"),
+            "hostname": self.hostname,
+            "is_eager": False,
+            "called_directly": False,
+            "time_limit": self.time_limit,
+            "soft_time_limit": self.soft_time_limit,
+            "_protected": 1,
+        }
         return context
 
     # -- for subclasses
@@ -217,7 +225,7 @@ def _from_protocol_1(body: Any, headers: dict[str, Any]) -> tuple[dict[str, Any]
 
 def _limits(value: Any) -> tuple[float | None, float | None]:
     """The `timelimit` header: hard and soft limit in seconds."""
-    if value is None or value == [None, None]:
+    if value is None:
         return None, None
     if isinstance(value, list | tuple) and len(value) == 2:
         hard, soft = value
@@ -232,10 +240,8 @@ def _is_limit(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
-def moment(value: Any, name: str, headers: dict[str, Any]) -> float | None:
+def moment(value: Any, name: str) -> float:
     """Seconds since the epoch for an ISO date, a number or a datetime; dates without a zone are UTC."""
-    if value is None:
-        return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     try:

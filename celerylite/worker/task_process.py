@@ -21,7 +21,7 @@ from celerylite.execution import Execution, Outcome, execute, finish
 from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
 from celerylite.utils.einfo import ExceptionInfo
-from celerylite.worker.acks import acks_early, acks_failure
+from celerylite.worker.acks import acks_failure
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
 
@@ -152,12 +152,12 @@ class TaskProcess:
         """Run one request from its acknowledgement to its settlement."""
         plan, delivery = request.plan, request.delivery
         assert plan is not None and delivery is not None
-        early = acks_early(plan.task)
+        early = plan.early
         started = uptime()
         at = self.first_slot + slot
         try:
             hard, soft = self._limits(request)
-            self.board.start(at, delivery.tag, delivery.raw, started, soft or 0.0, hard or 0.0, early)
+            self.board.start(at, delivery.tag, delivery.raw, started, soft, hard, early)
             if self.consumer.begin(delivery, ack=early):
                 if not early:  # `begin` may have given it a new tag
                     self.board.set_tag(at, delivery.tag)
@@ -187,11 +187,14 @@ class TaskProcess:
         execution.guard = self._guard
         execute(execution)
 
-    def _limits(self, request: Request) -> tuple[float | None, float | None]:
-        task, options = request.task, self.options
-        hard = request.time_limit or task.time_limit or options.time_limit
-        soft = request.soft_time_limit or task.soft_time_limit or options.soft_time_limit
-        return hard, soft
+    def _limits(self, request: Request) -> tuple[float, float]:
+        """Hard and soft limit of a request in seconds, 0 for none."""
+        assert request.plan is not None
+        (hard, soft), options = request.plan.limits, self.options
+        return (
+            request.time_limit or hard or options.time_limit or 0.0,
+            request.soft_time_limit or soft or options.soft_time_limit or 0.0,
+        )
 
     def _call_guarded(self, run: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """The only place where a signal may raise something in the task."""

@@ -30,7 +30,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def poll(condition: Callable[[], Any], timeout: float, every: float = 0.02) -> Any:
-    """Wait until the condition holds; its last value, falsy when the time ran out: the test asserts, so that it reads well."""
+    """Wait until the condition holds; its last value, falsy when the time ran out: the test asserts."""
     deadline = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(every)
@@ -78,6 +78,18 @@ class Worker(WorkerProcess):
         others = set(self.children()) - set(self.task_processes())
         return min(others, default=None)
 
+    def wait_other_control(self, old: int | None, timeout: float) -> bool:
+        """Wait until there is a control process that is not the old one, and the worker is whole."""
+
+        def replaced() -> bool:
+            return self.control_process() not in (None, old) and len(self.task_processes()) == self.processes
+
+        return bool(poll(replaced, timeout))
+
+    def wait_gone(self, timeout: float) -> bool:
+        """Wait until no process is left."""
+        return bool(poll(lambda: not self.tree(), timeout))
+
     def signal_tree(self, signum: int) -> None:
         """Send a signal to each process, the parent first, so that it cannot fork another meanwhile."""
         for pid in self.tree():
@@ -106,6 +118,7 @@ class Lab:
         self.workers: list[Worker] = []
         self.settings: dict[str, Any] = {"broker_connection_retry_on_startup": True, "worker_lease": 2.0}
         self._app: Any = None
+        self._before_send = 0
 
     def setup(self, mode: str, **settings: Any) -> Lab:
         """Choose how tasks are acknowledged, and any other setting, for client and workers alike."""
@@ -160,8 +173,9 @@ class Lab:
 
     def send(self, count: int, *args: Any, task: str = "crash.work", **options: Any) -> list[str]:
         """Send tasks; their ids. In bulk where the library can."""
+        self._before_send = len(self.tally().starts)
         if hasattr(self.app, "send_tasks"):
-            calls = [(task, args, {}, options) for _ in range(count)]
+            calls: list[tuple[Any, ...]] = [(task, args, {}, options) for _ in range(count)]
             return [result.id for result in self.app.send_tasks(calls)]
         send = self.app.tasks[task].apply_async
         return [send(args, **options).id for _ in range(count)]
@@ -188,6 +202,17 @@ class Lab:
         waiting = tally.unfinished(ids)
         return {key for key in waiting if key not in tally.starts or alive(tally.starts[key][-1].pid)}
 
+    def wait_started(self, count: int, timeout: float) -> bool:
+        """Wait until `count` tasks have started since the last `send` began; looks often, to be close to the moment."""
+        return self._wait_starts(self._before_send + count, timeout)
+
+    def wait_more_starts(self, count: int, timeout: float) -> bool:
+        """The same, counted from now."""
+        return self._wait_starts(len(self.tally().starts) + count, timeout)
+
+    def _wait_starts(self, target: int, timeout: float) -> bool:
+        return bool(poll(lambda: len(self.tally().starts) >= target, timeout, every=0.0005))
+
     def wait_finished(self, ids: Iterable[str], timeout: float) -> set[str]:
         """Wait until every one came to its last line; those that did not."""
         wanted = set(ids)
@@ -197,8 +222,8 @@ class Lab:
     def wait_over(self, ids: Iterable[str], timeout: float, *, spare: int = 0) -> set[str]:
         """Wait until every one ended, or started and died with its process; those that did not.
 
-        Up to `spare` may be gone for good (acknowledged, and killed before their first line): when so few are left, waiting
-        ends after the ledger has been quiet for longer than any lease.
+        Up to `spare` may be gone for good (acknowledged, and killed before their first line): when so few are left,
+        waiting ends after the ledger has been quiet for longer than any lease.
         """
         wanted = set(ids)
         enough = self.settings["worker_lease"] + 1.5

@@ -1,5 +1,6 @@
-"""A worker under load loses and replaces processes in the ordinary way: restarts, recycling, time limits, long tasks between short
-ones, threads. Every way of giving back and taking over must leave each task run once.
+"""A busy worker loses processes in the ordinary ways: restarts, recycling, time limits, long tasks, threads.
+
+Every way of giving back and taking over must leave each task run once.
 """
 
 from __future__ import annotations
@@ -25,14 +26,13 @@ def assert_each_once(lab: Lab, ids: list[str], timeout: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_rolling_restarts(lab: Lab, rng: random.Random, mode: str) -> None:
-    """Warm shutdowns at random moments of a busy queue: exit status 0, nothing waits for a lease, every result is there."""
+    """Warm shutdowns at random moments: exit status 0, nothing waits for a lease, every result is there."""
     lab.setup(mode, worker_lease=60.0)
     ids: list[str] = []
     for number in range(5):
         worker = lab.worker(f"w{number}")
         ids += lab.send(400) + lab.send(10, 0.05)
-        target = len(lab.tally().starts) + rng.randint(1, 350)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.001)
+        lab.wait_started(rng.randint(1, 350), 10)
         assert worker.terminate() == 0
         assert not worker.tree()
         tally = lab.tally()
@@ -87,8 +87,7 @@ def test_thread_pool_killed(lab: Lab, mode: str) -> None:
     worker = lab.setup(mode, worker_delivery_limit=None).worker(concurrency=8, pool="threads")
     ids = lab.send(120, 0.05)
     for _ in range(3):
-        before = len(lab.tally().starts)
-        assert poll(lambda before=before: len(lab.tally().starts) >= before + 10, 10)
+        assert lab.wait_more_starts(10, 10)
         kill(worker.task_processes(), lab.rng)
         assert poll(lambda: len(worker.task_processes()) == 1, 10)
 
@@ -108,8 +107,7 @@ def test_thread_pool_tree_killed(lab: Lab, rng: random.Random, mode: str) -> Non
     for number in range(4):
         worker = lab.worker(f"w{number}", concurrency=8, pool="threads")
         ids += lab.send(300, 0.002)
-        target = len(lab.tally().starts) + rng.randint(1, 250)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.001)
+        lab.wait_started(rng.randint(1, 250), 10)
         worker.kill_tree()
     lab.worker("last", concurrency=8, pool="threads")
     left = lab.wait_over(ids, 15, spare=4 * 8)

@@ -50,7 +50,7 @@ def test_early_loses_only_what_runs_and_says_so(lab: Lab, rng: random.Random, co
     without_result = lab.open_records(ids)
     assert not without_result, f"{len(without_result)} tasks have no result"
     assert not tally.doubled()
-    # Between the acknowledgement and its first line a task counts as running: then its result must say that it was lost.
+    # Between acknowledgement and first line a task counts as running: its result must say that it was lost.
     assert not {key for key in tally.missing(ids) if not lost(records[key])}
     assert not {key for key in tally.unfinished(ids) if not lost(records[key])}
     assert not {key for key, record in records.items() if record and record["status"] == "FAILURE" and not lost(record)}

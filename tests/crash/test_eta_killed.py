@@ -59,8 +59,7 @@ def test_worker_killed_while_they_become_due(lab: Lab, rng: random.Random, mode:
     kills = 3
     for number in range(kills):
         worker = lab.worker(f"w{number}")
-        target = len(lab.tally().starts) + rng.randint(20, 100)
-        assert poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.001)
+        assert lab.wait_more_starts(rng.randint(20, 100), 10)
         worker.kill_tree()
     lab.worker("last")
     left = lab.wait_over(due, 20, spare=kills * 2)
@@ -83,10 +82,8 @@ def test_promoting_process_killed_again_and_again(lab: Lab, rng: random.Random) 
         old = worker.control_process()
         if old is not None:
             send_signal(old, signal.SIGKILL)
-        if not poll(lambda old=old: worker.control_process() not in (None, old), 5):
-            break
-        before = len(lab.tally().starts)
-        poll(lambda before=before: len(lab.tally().starts) > before + rng.randint(1, 40), 3, every=0.005)
+        assert worker.wait_other_control(old, 5)
+        lab.wait_more_starts(rng.randint(1, 40), 3)
     assert not lab.wait_finished(due, 10)
     lab.wait_quiet(3.0)
     assert not lab.tally().doubled()

@@ -1,9 +1,9 @@
 """Faults at exact points of a task's road: at the n-th request a task process writes, and the n-th reply it waits for.
 
 A proxy before the broker counts what passes on the task processes' connections, and strikes. A reply that is struck was
-done by the server and is never heard of; a request that is struck never reaches the server, except where only a process
-dies, because what a process has written arrives. Striking at each n in turn closes every gap between taking a message and
-acknowledging it, whatever the broker's commands are.
+done by the server and is never heard of; a request that is struck never reaches the server, except where only a
+process dies, because what a process has written arrives. Striking at each n in turn closes every gap between taking a
+message and acknowledging it, whatever the broker's commands are.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Striker:
             # The parent never speaks to the broker here; in Celery it is the one that does.
             self.pids = {worker.pid, *worker.task_processes()}
             self.struck.clear()
+
+    def wait(self, lab: Lab, ids: list[str]) -> bool:
+        """Wait for the strike, or for the tasks to be done without it; whether it came."""
+        poll(lambda: self.struck.is_set() or not lab.tally().unfinished(ids), 10)
+        return self.struck.is_set()
 
     def __call__(self, direction: str, _data: bytes, link: Link) -> bool:
         with self._lock:
@@ -155,8 +160,7 @@ def test_tree_killed_at_every_point(lab: Lab, mode: str, direction: str) -> None
             worker = lab.worker(f"w{point}", concurrency=1, broker_url=url)
             strike.arm(worker, direction, point)
             ids = lab.send(TASKS)
-            poll(lambda ids=ids: strike.struck.is_set() or not lab.tally().unfinished(ids), 10)
-            struck = strike.struck.is_set()
+            struck = strike.wait(lab, ids)
             worker.kill_tree()
             if not struck:
                 break
@@ -180,7 +184,7 @@ def test_tree_killed_at_every_point(lab: Lab, mode: str, direction: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
 def test_tree_stopped_at_every_point(lab: Lab, direction: str) -> None:
-    """Asleep for longer than its lease, a worker loses what it holds to another, and must not start it when it wakes."""
+    """Asleep for longer than its lease, a worker loses what it holds, and must not start it when it wakes."""
     lab.setup("early", worker_lease=1.0)
     strike = Striker(stop_tree)
     with lab.proxy(strike) as proxy:
@@ -188,13 +192,11 @@ def test_tree_stopped_at_every_point(lab: Lab, direction: str) -> None:
             worker = lab.worker(f"w{point}", concurrency=1, broker_url=lab.through(proxy))
             strike.arm(worker, direction, point)
             ids = lab.send(TASKS)
-            poll(lambda ids=ids: strike.struck.is_set() or not lab.tally().unfinished(ids), 10)
-            if not strike.struck.is_set():
+            if not strike.wait(lab, ids):
                 break
             heir = lab.worker(f"h{point}", concurrency=1)
-            # All but the one that the sleeper may have acknowledged must be run by the other.
-            poll(lambda ids=ids: len(lab.tally().unfinished(ids)) <= 1, 5)
-            lab.wait_quiet(1.0)
+            # All but the one that the sleeper may have acknowledged are run by the other.
+            lab.wait_over(ids, 5, spare=1)
             worker.signal_tree(signal.SIGCONT)
             left = lab.wait_finished(ids, 5)
             lab.wait_quiet(0.5)

@@ -69,8 +69,7 @@ def test_resets_while_draining_tiny_tasks(lab: Lab, rng: random.Random, proxy: P
     ids: list[str] = []
     for _ in range(12):
         ids += lab.send(800)
-        target = len(lab.tally().starts) + rng.randint(1, 700)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.0005)
+        lab.wait_started(rng.randint(1, 700), 10)
         proxy.reset_all()
     assert not lab.wait_finished(ids, 30)
     lab.wait_quiet(3.0)

@@ -1,4 +1,4 @@
-"""Tasks and messages that kill or confuse whoever takes them: a limited number of tries, then set aside; the others go on."""
+"""Tasks and messages that kill or confuse whoever takes them: a few tries, then set aside; the others go on."""
 
 from __future__ import annotations
 

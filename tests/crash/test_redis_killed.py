@@ -66,9 +66,10 @@ def restart(server: RedisServer, down: float) -> None:
     server.start()
 
 
-def resumed(lab: Lab, since: float) -> bool:
-    """Whether a task has started after that time."""
-    return lab.tally().last_start() > since
+def resumes(lab: Lab, within: float) -> bool:
+    """Whether a task starts within so many seconds from now."""
+    now = time.time()
+    return bool(poll(lambda: lab.tally().last_start() > now, within))
 
 
 @pytest.mark.slow
@@ -79,11 +80,9 @@ def test_redis_killed_three_times(durable_lab: Lab, rng: random.Random, mode: st
     later = lab.send(20, 0.01, countdown=3.0)
     with Sender(lab) as sender:
         for _ in range(3):
-            target = len(lab.tally().starts) + rng.randint(5, 25)
-            assert poll(lambda target=target: len(lab.tally().starts) >= target, 20)
+            assert lab.wait_more_starts(rng.randint(5, 25), 20)
             restart(lab.server, rng.uniform(0.1, 1.5))
-            up = time.time()
-            assert poll(lambda up=up: resumed(lab, up), 10), "the worker did not resume within 10 s"
+            assert resumes(lab, 10), "the worker did not resume within 10 s"
     assert not sender.failed
     ids = [*sender.ids, *later]
     assert worker.returncode is None, "the parent ended"
@@ -103,9 +102,8 @@ def test_redis_killed_once(durable_lab: Lab, mode: str) -> None:
     assert poll(lambda: len(lab.tally().starts) >= 10, 10)
 
     restart(lab.server, 0.2)
-    up = time.time()
 
-    assert poll(lambda: resumed(lab, up), 10)
+    assert resumes(lab, 10)
     assert not lab.wait_finished(ids, 10)
     assert not lab.wait_records(ids, 5)
     assert not lab.tally().doubled()
@@ -121,8 +119,7 @@ def test_redis_killed_while_draining_tiny_tasks(durable_lab: Lab, rng: random.Ra
     ids: list[str] = []
     for _ in range(4):
         ids += lab.send(2000)
-        target = len(lab.tally().starts) + rng.randint(1, 1500)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 20, every=0.0005)
+        lab.wait_started(rng.randint(1, 1500), 20)
         restart(lab.server, 0.1)
     assert not lab.wait_finished(ids, 30)
     lab.wait_quiet(3.0)
@@ -152,8 +149,7 @@ def test_redis_and_worker_killed_together(durable_lab: Lab, rng: random.Random, 
     for number in range(kills):
         worker = lab.worker(f"w{number}")
         ids += lab.send(200, 0.001)
-        target = len(lab.tally().starts) + rng.randint(1, 150)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.001)
+        lab.wait_started(rng.randint(1, 150), 10)
         lab.server.kill()
         worker.kill_tree()
         lab.server.start()

@@ -1,4 +1,4 @@
-"""The result store, on a server of its own, goes away while tasks run: results wait, tasks and callers do not suffer."""
+"""The result store, on a server of its own, goes away while tasks run: results wait, callers do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of a worker is killed or stopped: the control process, the parent, a task process, or all of them for a while."""
+"""One process of a worker is killed or stopped: control, parent or task process; or all stop for a while."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ import signal
 
 import pytest
 
-from tests.crash.harness import Lab, Worker, poll, send_signal
+from tests.crash.harness import Lab, poll, send_signal
 
 pytestmark = pytest.mark.crash
-
-
-def replaced(worker: Worker, old: int) -> bool:
-    """Whether there is a control process, and not the old one."""
-    new = worker.control_process()
-    return new is not None and new != old and len(worker.task_processes()) == worker.processes
 
 
 @pytest.mark.parametrize("mode", ["early", "late"])
@@ -30,7 +24,7 @@ def test_control_process_killed(lab: Lab, mode: str) -> None:
 
     send_signal(old, signal.SIGKILL)
 
-    assert poll(lambda: replaced(worker, old), 5), "no new control process"
+    assert worker.wait_other_control(old, 5), "no new control process"
     other = lab.worker("other")  # would reclaim what is not renewed
     assert not lab.wait_finished([*short, *long, *delayed], 10)
     assert not lab.wait_records([*short, *long, *delayed], 3)
@@ -49,7 +43,7 @@ def test_control_process_killed_again_and_again(lab: Lab) -> None:
         old = worker.control_process()
         if old is not None:
             send_signal(old, signal.SIGKILL)
-            assert poll(lambda old=old: replaced(worker, old), 10), "no new control process"
+            assert worker.wait_other_control(old, 10), "no new control process"
 
     assert not lab.wait_finished(ids, 20)
     lab.wait_quiet(3.0)
@@ -59,7 +53,7 @@ def test_control_process_killed_again_and_again(lab: Lab) -> None:
 
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_parent_killed(lab: Lab, mode: str) -> None:
-    """The others see the end of their pipes: running tasks end, the rest goes back, and a new worker takes over at once."""
+    """The others see the end of their pipes: running tasks end, the rest goes back, a new worker takes over."""
     worker = lab.setup(mode, worker_lease=30.0).worker("same")
     ids = lab.send(40, 0.2)
     assert poll(lambda: len(lab.tally().starts) >= 4, 10)
@@ -67,7 +61,7 @@ def test_parent_killed(lab: Lab, mode: str) -> None:
     send_signal(worker.pid, signal.SIGKILL)
     new = lab.worker("same", wait=False)
 
-    assert poll(lambda: not worker.tree(), 5), "orphans"
+    assert worker.wait_gone(5), "orphans"
     new.wait_ready()
     # No message waits for the lease of 30 s, for nobody died who held one.
     assert not lab.wait_finished(ids, 15)
@@ -83,10 +77,9 @@ def test_parent_killed_while_busy_with_tiny_tasks(lab: Lab, rng: random.Random, 
     for number in range(4):
         worker = lab.worker(f"w{number}")
         ids += lab.send(2000)
-        target = len(lab.tally().starts) + rng.randint(1, 1500)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.001)
+        lab.wait_started(rng.randint(1, 1500), 10)
         send_signal(worker.pid, signal.SIGKILL)
-        assert poll(lambda worker=worker: not worker.tree(), 5), "orphans"
+        assert worker.wait_gone(5), "orphans"
     lab.worker("last")
 
     assert not lab.wait_finished(ids, 20)
@@ -118,14 +111,13 @@ def test_task_process_stopped_for_longer_than_the_lease(lab: Lab, rng: random.Ra
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_tree_stopped_for_longer_than_the_lease(lab: Lab, rng: random.Random, mode: str) -> None:
-    """As a laptop that sleeps or a machine that migrates: another worker takes over, the sleeper must not run it again."""
+    """As a laptop that sleeps: another worker takes over, and the sleeper must not run it again."""
     sleeper = lab.setup(mode, worker_lease=1.0, task_ignore_result=True).worker("sleeper")
     lab.worker("other")
     ids: list[str] = []
     for _ in range(4):
         ids += lab.send(3000)
-        target = len(lab.tally().starts) + rng.randint(1, 1500)
-        poll(lambda target=target: len(lab.tally().starts) >= target, 10, every=0.0005)
+        lab.wait_started(rng.randint(1, 1500), 10)
         sleeper.signal_tree(signal.SIGSTOP)
         lab.wait_quiet(2.5)
         sleeper.signal_tree(signal.SIGCONT)

@@ -87,12 +87,12 @@ def test_two_kills_while_draining(lab: Lab, rng: random.Random, mode: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("results", ["with results", "without results"])
+@pytest.mark.parametrize("ignore_result", [True, False], ids=["without results", "with results"])
 @pytest.mark.parametrize("mode", ["early", "late"])
-def test_many_kills_while_draining(lab: Lab, rng: random.Random, mode: str, results: str) -> None:
-    lab.setup(mode, task_ignore_result=results == "without results", worker_delivery_limit=None)
+def test_many_kills_while_draining(lab: Lab, rng: random.Random, mode: str, ignore_result: bool) -> None:
+    lab.setup(mode, task_ignore_result=ignore_result, worker_delivery_limit=None)
     siege = Siege(lab, rng)
-    for _ in range(10):
+    for _ in range(6):
         siege.round(2000)
     siege.finish(30)
     siege.check(mode)
@@ -104,7 +104,7 @@ def test_kills_while_tasks_trickle_in(lab: Lab, rng: random.Random, mode: str) -
     """An idle worker is killed as a task arrives: between the broker's answer and anything the worker notes down."""
     lab.setup(mode, task_ignore_result=True)
     siege = Siege(lab, rng)
-    for _ in range(8):
+    for _ in range(6):
         siege.round(40, trickle=True)
     siege.finish(30)
     siege.check(mode)

@@ -94,7 +94,7 @@ class Proxy:
         self._open_gate.clear()
 
     def end_black_hole(self, *, forget: bool = False) -> None:
-        """New connections work again. Old ones go on, or, with `forget`, stay silent for ever as behind a NAT that lost them."""
+        """New connections work again; old ones go on, or with `forget` stay silent for ever (a NAT lost them)."""
         if forget:
             with self._lock:
                 for link in self._links:
