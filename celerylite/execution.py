@@ -275,7 +275,7 @@ def _after(execution: Execution) -> None:
 
 def _hooks(execution: Execution, outcome: Outcome) -> None:
     _AFTER[outcome.state](execution, outcome)
-    if execution.plan.after_return is not None and outcome.state not in IGNORE_STATES:
+    if execution.plan.after_return is not None and outcome.state in (states.SUCCESS, states.FAILURE):
         execution.plan.after_return(
             outcome.state, outcome.value, execution.context.id, execution.args, execution.kwargs, outcome.einfo
         )

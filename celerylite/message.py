@@ -148,7 +148,9 @@ def json_loads(text: str | bytes) -> Any:
     if not isinstance(text, str):
         text = bytes(text).decode("utf-8")
     if "__type__" in text:
-        from kombu.utils.json import loads as kombu_loads  # its hook is called for every dict: only where there is a marker
+        from kombu.utils.json import (
+            loads as kombu_loads,  # its hook is called for every dict: only where there is a marker
+        )
 
         return kombu_loads(text)
     try:

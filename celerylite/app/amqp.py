@@ -308,6 +308,39 @@ class AMQP:
             sent_event(headers) if create_sent_event else None,
         )
 
+    @property
+    def writes_plainly(self) -> bool:
+        """Whether `as_task_v2` writes the messages, and nobody's own writer, so that `as_plain_task` may too."""
+        return getattr(self.create_task_message, "__func__", None) is AMQP.as_task_v2
+
+    def as_plain_task(
+        self,
+        task_id: str,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        reply_to: str,
+        ignore_result: bool | None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> task_message:
+        """What `as_task_v2` makes of a call without options, in half the time."""
+        args, kwargs = checked_arguments(args, kwargs)
+        headers = _PLAIN_HEADERS.copy()
+        headers["task"] = name
+        headers["id"] = task_id
+        headers["timelimit"] = [None, None]
+        headers["root_id"] = root_id or task_id
+        headers["parent_id"] = parent_id
+        headers["argsrepr"] = self._repr(args, args, self.argsrepr_maxsize)
+        if kwargs:
+            headers["kwargsrepr"] = self._repr(kwargs, kwargs.values(), self.kwargsrepr_maxsize)
+        headers["origin"] = anonymous_name()
+        headers["ignore_result"] = ignore_result
+        headers["stamps"] = {}
+        embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+        return task_message(headers, {"correlation_id": task_id, "reply_to": reply_to}, (args, kwargs, embed), None)
+
     def as_task_v1(
         self,
         task_id: str,
@@ -468,6 +501,14 @@ class AMQP:
     def utc(self) -> bool:
         return bool(self.app.conf.enable_utc)
 
+
+#: The headers of protocol 2 in their order.
+_PLAIN_HEADERS: dict[str, Any] = {
+    "lang": "py", "task": None, "id": None, "shadow": None, "eta": None, "expires": None, "group": None,
+    "group_index": None, "retries": 0, "timelimit": None, "root_id": None, "parent_id": None, "argsrepr": None,
+    "kwargsrepr": "{}", "origin": None, "ignore_result": None, "replaced_task_nesting": 0, "stamped_headers": None,
+    "stamps": None,
+}  # fmt: skip
 
 #: Settings that queues are made from.
 _QUEUE_SETTINGS = (

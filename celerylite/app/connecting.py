@@ -204,8 +204,8 @@ class Connecting:
 def _parsed(parts: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     """The arguments for kombu's `Connection`, with a plain redis:// URL taken apart.
 
-    The connection is the same one. But kombu imports the transport to take a URL apart, and redis-py and asyncio (10 MB,
-    0.1 s) with it, which those that only send tasks, and the task processes, never need.
+    The connection is the same one. But kombu imports the transport to take a URL apart, and redis-py and asyncio
+    (10 MB, 0.1 s) with it, which those that only send tasks, and the task processes, never need.
     """
     url = parts["hostname"]
     urls = list(url) if isinstance(url, list | tuple) else url.split(";") if isinstance(url, str) else [""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -13,9 +14,9 @@ from celerylite.app.publishing import announce_publish, announce_published
 from celerylite.canvas import Signature
 from celerylite.exceptions import AlwaysEagerIgnored
 from celerylite.message import Message, dumps
-from celerylite.utils import uuid
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.log import get_logger
+from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
     from celerylite.app.publishing import Destination
@@ -151,27 +152,39 @@ class Sending:
         results: list[AsyncResult[Any]] = []
         # In slices: what is kept alive until the end is walked by the garbage collector again and again (4 µs
         # a call).
-        while given := list(islice(remaining, SLICE)):
-            composed = [self._compose_bulk(call) for call in given]
-            messages = [call.written() for call in composed]
-            to = composed[0].to
-            self.broker.publish_many(messages, retry=to.retry, policy=to.policy)
-            if signals.after_task_publish.receivers:
-                for call in composed:
-                    announce_published(call.name, call.headers, call.body, call.to)
-            results.extend(self._result_of(call, None, True) for call in composed)
+        with self.broker.stream() as stream:
+            while given := list(islice(remaining, SLICE)):
+                plain = self.amqp.writes_plainly
+                composed = [
+                    self._compose_bulk(call, task_id, plain)
+                    for call, task_id in zip(given, uuids(len(given)), strict=True)
+                ]
+                to = composed[0].to
+                stream.send(
+                    [call.written() for call in composed],
+                    retry=to.retry,
+                    policy=to.policy,
+                    then=partial(self._sent, composed, results),
+                )
         return results
+
+    def _sent(self: Any, composed: list[Outgoing], results: list[AsyncResult[Any]]) -> None:
+        """A slice of `send_tasks` has arrived."""
+        if signals.after_task_publish.receivers:
+            for call in composed:
+                announce_published(call.name, call.headers, call.body, call.to)
+        results.extend([self._result_of(call, None, True) for call in composed])
 
     def message_of(self: Any, call: Any) -> Message:
         """A call, as for `send_tasks`, as a message that the caller of this method sends."""
-        composed = self._compose_bulk(call)
+        composed = self._compose_bulk(call, uuid(), self.amqp.writes_plainly)
         message = composed.written()
         announce_published(composed.name, composed.headers, composed.body, composed.to)
         self._result_of(composed, None, True)
         return message
 
-    def _compose_bulk(self: Any, call: Any) -> Outgoing:
-        """One call of `send_tasks`."""
+    def _compose_bulk(self: Any, call: Any, task_id: str, plain: bool) -> Outgoing:
+        """One call of `send_tasks`; `plain` where the app writes its messages as usual."""
         if isinstance(call, Signature):
             name, args, kwargs, options = call["task"], call["args"], call["kwargs"], dict(call["options"])
             task = call._type
@@ -186,11 +199,30 @@ class Sending:
         if task is not None:
             args, kwargs, options = task._prepare_call(args, kwargs, options)
         if options.keys() <= _FEW:
-            return self._compose(name, args, kwargs, task_type=task, options=options)
+            if plain:
+                return self._compose_plain(name, args, kwargs, task_id, task, options)
+            return self._compose(name, args, kwargs, task_id=task_id, task_type=task, options=options)
         for key in _NOT_IN_BULK:
             options.pop(key, None)
         named = {key: options.pop(key) for key in options.keys() & _NAMED}
+        named.setdefault("task_id", task_id)
         return self._compose(name, args, kwargs, task_type=task, options=options, **named)
+
+    def _compose_plain(
+        self: Any, name: str, args: Any, kwargs: Any, task_id: str, task: Any, options: dict[str, Any]
+    ) -> Outgoing:
+        """What `_compose` does, for options in `_FEW`: 6 µs against 11."""
+        ignore_result = options.pop("ignore_result", None)
+        root_id = parent_id = None
+        frame = context.outermost()
+        if frame is not None:
+            root_id, parent_id = self._inherit(frame.context, None, None, options)
+        amqp = self.amqp
+        to = amqp.destination(name, args, kwargs, options, task)
+        message = amqp.as_plain_task(
+            task_id, name, args, kwargs, self.thread_oid, ignore_result, root_id, parent_id
+        )
+        return Outgoing(name, task_id, message, to, ignore_result, frame.task if frame is not None else None)
 
     def _compose(
         self: Any,

@@ -45,7 +45,7 @@ class BaseKeyValueStoreBackend(Backend):
 
     def _global_keyprefix(self) -> str:
         prefix = (self.app.conf.result_backend_transport_options or {}).get("global_keyprefix") or ""
-        return f"{prefix}_" if prefix and not prefix.endswith("_") else prefix
+        return f"{prefix}_" if prefix and prefix[-1] not in "-.:_" else prefix
 
     # -- keys
 

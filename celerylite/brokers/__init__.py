@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Settlement
 
 if TYPE_CHECKING:
-    from kombu import Connection
+    from kombu.connection import Connection
 
 __all__ = ["Broker", "Consumer", "DeadLetter", "Delivery", "Keeper", "Settlement", "as_uri", "connect"]
 
@@ -38,17 +38,21 @@ def connect(app: Any, connection: Connection | None = None, worker: str = "") ->
         from celerylite.brokers.memory import MemoryBroker
 
         return MemoryBroker(connection, dead_limit=dead_limit)
-    raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {name or connection.transport_cls!r} cannot carry tasks. {KNOWN}")
+    transport = name or repr(connection.transport_cls)
+    raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {transport} cannot carry tasks. {KNOWN}")
 
 
 def as_uri(connection: Connection) -> str:
     """A connection's URL with the password masked, as its own `as_uri` says; that one imports kombu's transport."""
     if connection.transport_cls != "redis" or connection._transport is not None:
         return connection.as_uri()
-    from kombu.utils.url import as_url, maybe_sanitize_url, quote
+    from urllib.parse import quote
+
+    from kombu.utils.url import as_url, maybe_sanitize_url
 
     host = connection.hostname or "localhost"
     if connection.uri_prefix:
         return maybe_sanitize_url(f"{connection.uri_prefix}+{host}")
     path = quote(connection.virtual_host or "/")
-    return as_url("redis", host, connection.port or 6379, connection.userid, "**", path, sanitize=True)
+    user: Any = connection.userid
+    return as_url("redis", host, connection.port or 6379, user, "**", path, sanitize=True)

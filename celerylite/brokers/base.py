@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kombu import Queue
+    from kombu.entity import Queue
 
     from celerylite.message import Message
 
@@ -77,6 +77,34 @@ class Settlement:
     messages: list[Message] = field(default_factory=list)
 
 
+class Stream:
+    """Many messages, batch by batch. Leave it with `finish`, or as a context manager."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def send(
+        self,
+        messages: Sequence[Message],
+        *,
+        retry: bool = True,
+        policy: dict[str, Any] | None = None,
+        then: Callable[[], None],
+    ) -> None:
+        """Send a batch and call `then` when the server has it, which may be at a later `send`; raises as `publish`."""
+        self._broker.publish_many(messages, retry=retry, policy=policy)
+        then()
+
+    def finish(self) -> None:
+        """Return once everything is confirmed."""
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.finish()
+
+
 class Broker(ABC):
     """The sending side, shared by the threads of a process."""
 
@@ -128,6 +156,10 @@ class Broker(ABC):
 
             raise OperationalError(str(error)) from error
 
+    def stream(self) -> Stream:
+        """For sending many batches."""
+        return Stream(self)
+
     def _try(self, batch: Sequence[Message]) -> BaseException | None:
         try:
             self._send(batch)
@@ -153,7 +185,7 @@ class Broker(ABC):
             error = self._try(batch)
         return error
 
-    def declare(self, queues: Iterable[Queue]) -> None:
+    def declare(self, queues: Iterable[Queue]) -> None:  # noqa: B027 (where there is nothing to do)
         """Make queues known to producers of any kind; what was declared before is not declared again."""
 
     @abstractmethod
@@ -251,6 +283,10 @@ class Consumer(ABC):
     def wake(self) -> None:
         """Make a waiting `fetch` return; any thread and any signal handler may call."""
 
+    def end(self) -> None:
+        """Nothing is fetched any more; as `wake`, and a server that is gone is not waited for without end."""
+        self.wake()
+
     @abstractmethod
     def close(self) -> None:
         """Give back all that is held and not running, drop the lease, disconnect."""
@@ -266,6 +302,10 @@ class Keeper(ABC):
     @abstractmethod
     def promote(self) -> float | None:
         """Move due messages to their queues; returns the seconds until the next one is due, None without any."""
+
+    def server_age(self) -> float:
+        """Seconds since the server started, as far as it tells."""
+        return float("inf")
 
     @abstractmethod
     def reclaim(self, limit: int | None, on_buried: Callable[[bytes, str], None]) -> float:

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Unreadable
+from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Stream, Unreadable
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
-from celerylite.utils import uuid
+from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
-    from kombu import Connection, Queue
+    from kombu.connection import Connection
 
     from celerylite.message import Message
 
@@ -60,7 +60,7 @@ class RedisBroker(Broker):
         self.dead_limit = dead_limit
         self._idle: list[tuple[float, Link]] = []
         #: By their `id`: hashing a kombu queue costs more than writing a message.
-        self._declared: dict[int, Queue | None] = {}
+        self._declared: dict[int, Any] = {}
         self._kombu_lock = threading.Lock()
         after_fork(self._after_fork)
 
@@ -85,25 +85,46 @@ class RedisBroker(Broker):
         declaring: list[bytes] = []
         commands: list[bytes] = []
         pushes: dict[bytes, list[bytes]] = {}
-        for message in messages:
+        for message, tag in zip(messages, uuids(len(messages)), strict=True):
             if message.queue is not None and id(message.queue) not in self._declared:
                 declaring += self._declaration(message.queue)
             queues = self._queues_for(message)
             if queues is None:
                 self._send_by_kombu(message)
-                continue
-            for queue in queues:
-                if message.due is None:
-                    # One command a list: half the work for the server, and one reply to read instead of hundreds.
-                    key = self.list_key(queue, message.properties.get("priority"))
-                    pushes.setdefault(key, []).append(encode(message))
-                else:
-                    commands.append(pack(*self.command_for(message, queue)))
-        commands += [pack(b"LPUSH", key, *raws) for key, raws in pushes.items()]
+            elif message.due is None:
+                raw = encode(message, tag=tag)
+                for queue in queues:
+                    pushes.setdefault(self.list_key(queue, message.properties.get("priority")), []).append(raw)
+            else:
+                commands += [pack(*self.command_for(message, queue)) for queue in queues]
+        commands += _pushing(pushes)
         if commands or declaring:
             self._call(declaring + commands)
-            for message in messages if declaring else ():
+        for message in messages:
+            if message.queue is not None:
                 self._declared[id(message.queue)] = message.queue
+
+    def push_commands(self, messages: Sequence[Message]) -> list[bytes]:
+        """The commands that send the messages; none unless all go straight to queues that are declared, at once."""
+        pushes: dict[bytes, list[bytes]] = {}
+        declared = self._declared
+        for message, tag in zip(messages, uuids(len(messages)), strict=True):
+            queue = message.queue
+            if message.exchange or message.due is not None or (queue is not None and id(queue) not in declared):
+                return []
+            key = self.list_key(message.routing_key, message.properties.get("priority"))
+            raw = encode(message, tag=tag)
+            if key in pushes:
+                pushes[key].append(raw)
+            else:
+                pushes[key] = [raw]
+        return _pushing(pushes)
+
+    def stream(self) -> Stream:
+        """For sending many batches."""
+        from celerylite.brokers.redis_stream import RedisStream  # lazy: most processes send one by one
+
+        return RedisStream(self)
 
     def command_for(self, message: Message, queue: str, *, later: bool = False) -> tuple[bytes, ...]:
         """The command that sends `message`; `later` is said by workers, which promote due messages themselves."""
@@ -137,7 +158,7 @@ class RedisBroker(Broker):
             table = channel.get_table(message.exchange)
             return kind.lookup(table, message.exchange, message.routing_key, message.routing_key) or []
 
-    def declare(self, queues: Iterable[Queue]) -> None:
+    def declare(self, queues: Iterable[Any]) -> None:
         """Tell producers of any kind where the messages of these queues go; what was declared before is not again."""
         queues = [queue for queue in queues if id(queue) not in self._declared]
         commands = [command for queue in queues for command in self._declaration(queue)]
@@ -145,7 +166,7 @@ class RedisBroker(Broker):
             self._call(commands)
         self._declared.update((id(queue), queue) for queue in queues)
 
-    def _declaration(self, queue: Queue) -> list[bytes]:
+    def _declaration(self, queue: Any) -> list[bytes]:
         """The commands that declare a queue; those that only kombu knows to declare are declared at once."""
         exchange = queue.exchange
         if not is_plain(queue):
@@ -159,7 +180,7 @@ class RedisBroker(Broker):
 
     def _send_by_kombu(self, message: Message) -> None:
         with self._kombu_lock, self.connector.kombu_errors():
-            from kombu import Producer
+            from kombu.messaging import Producer
 
             Producer(self.connector.channel(), auto_declare=False).publish(
                 message.body,
@@ -172,19 +193,24 @@ class RedisBroker(Broker):
             )
 
     def _call(self, commands: Sequence[bytes]) -> list[Any]:
-        link = self._borrow()
+        link = self.borrow()
         try:
             replies = link.call_many(commands)
         except ReplyError:
-            self._idle.append((time.monotonic(), link))
+            self.give_back(link)
             raise
         except BaseException:
             link.close()  # half an answer may be under way: nobody may use it again
             raise
-        self._idle.append((time.monotonic(), link))
+        self.give_back(link)
         return replies
 
-    def _borrow(self) -> Link:
+    def give_back(self, link: Link) -> None:
+        """Keep a link on which nothing is under way for the next who needs one."""
+        self._idle.append((time.monotonic(), link))
+
+    def borrow(self) -> Link:
+        """A link for this thread: an idle one, or a new one."""
         try:
             since, link = self._idle.pop()
         except IndexError:
@@ -288,7 +314,12 @@ class RedisBroker(Broker):
         self.connector = self.connector.for_child()
 
 
-def is_plain(queue: Queue) -> bool:
+def _pushing(pushes: dict[bytes, list[bytes]]) -> list[bytes]:
+    """One command a list: half the work for the server, and one reply to read instead of hundreds."""
+    return [pack(b"LPUSH", key, *raws) for key, raws in pushes.items()]
+
+
+def is_plain(queue: Any) -> bool:
     """Whether all that declaring this queue means is to note a binding to a direct exchange."""
     exchange = queue.exchange
     if queue.bindings or queue.on_declared is not None or queue.auto_delete or queue.exclusive:

@@ -14,7 +14,7 @@ from celerylite.brokers.redis_link import REPLY_TIMEOUT, LinkError, Opened, Repl
 from celerylite.brokers.redis_socket import CONNECT_TIMEOUT, Address, address_of, database, open_session
 
 if TYPE_CHECKING:
-    from kombu import Connection
+    from kombu.connection import Connection
 
 _LOADS = [pack(b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL]
 
@@ -23,7 +23,7 @@ class Connector:
     """Opens connections to the server that a kombu URL names, the next one of a failover list when one is down."""
 
     def __init__(self, connection: Connection) -> None:
-        options = connection.transport_options
+        options: Any = connection.transport_options
         self.timeout = options.setdefault("socket_timeout", None) or REPLY_TIMEOUT
         options["socket_timeout"] = self.timeout
         options.setdefault("socket_connect_timeout", CONNECT_TIMEOUT)

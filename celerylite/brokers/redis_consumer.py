@@ -34,8 +34,11 @@ SURE = 0.05
 SLICE = 1.0
 #: Seconds of one blocking take on the server.
 BLOCK = 10.0
-#: Unanswered commands after which their replies are read at the next occasion.
-BACKLOG = 200
+#: Unanswered commands after which their replies are waited for. They have long come when all is well; when the network swallows
+#: everything, this is how many tasks may start whose acknowledgement never arrives. Reading 12 at a time costs 1 µs a task.
+BACKLOG = 12
+#: Seconds that a process which is ending waits for a server that is gone.
+PATIENCE = 8.0
 #: The field that stands for the inbox.
 INBOX = b""
 #: Behind the number of a field: surely running.
@@ -82,6 +85,7 @@ class RedisConsumer(Consumer):
         self._uncertain = 0
         self._client_id = 0
         self._pause = 0.0
+        self._ends: float | None = None
         self._blocked_since = 0.0
         self.set_queues(queues)
 
@@ -271,13 +275,14 @@ class RedisConsumer(Consumer):
         )
 
     def _insist(self, link: Link, command: bytes) -> Any:
-        """Ask until there is an answer, however often the connection breaks."""
-        while True:
+        """Ask until there is an answer, however often the connection breaks; 0 where it is time to end."""
+        while not self._out_of_patience():
             try:
                 return link.call(command)
             except LinkError as exc:
                 self._complain(exc)
                 self._sleep(self._pause)
+        return 0
 
     def ack(self, delivery: Delivery) -> None:
         """The message is done with."""
@@ -297,7 +302,7 @@ class RedisConsumer(Consumer):
             args += self._storing(settlement.store)
         for message in settlement.messages:
             args += self._sending(message)
-        command = pack(b"EVALSHA", scripts.SETTLE.sha, b"2", self._held, self._inbox, *args)
+        command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
         with self._writing as link:
             self._posting(lambda: link.post(command, None if acked else _warn_if_lost))
             self._trim(link)
@@ -360,21 +365,34 @@ class RedisConsumer(Consumer):
         """Read answers now and then; a server that stops answering is noticed here too."""
         if link.unanswered >= BACKLOG:
             try:
-                link.read_ready()
+                link.read()
             except LinkError as exc:
                 self._complain(exc)
 
     def flush(self) -> None:
-        """Return once the server has confirmed all that was sent."""
+        """Return once the server has confirmed all that was sent, or it has been away for too long while we end."""
         with self._writing as link:
-            while link.unanswered:
+            while link.unanswered and not self._out_of_patience():
                 try:
                     link.flush()
                 except LinkError as exc:
                     self._complain(exc)
                     self._sleep(self._pause)
+            if link.unanswered:
+                logger.error(
+                    "The broker is gone: %d outcome(s) could not be sent", link.unanswered, extra={"action": "given_up"}
+                )
 
     # -- waiting, waking, ending
+
+    def end(self) -> None:
+        """Nothing is fetched any more: from now on a server that is gone is waited for only so long."""
+        if self._ends is None:
+            self._ends = uptime() + PATIENCE
+        self.wake()
+
+    def _out_of_patience(self) -> bool:
+        return self._ends is not None and uptime() > self._ends
 
     def wake(self) -> None:
         """Make a waiting `fetch` return."""
@@ -406,7 +424,8 @@ class RedisConsumer(Consumer):
         return self.broker.connector.uri
 
     def close(self) -> None:
-        """Give back all that is held, drop the lease, disconnect."""
+        """Give back all that is held, drop the lease, disconnect; what cannot be given back now, the lease will."""
+        self.end()
         try:
             self.flush()
             with self._writing as link:
@@ -416,6 +435,8 @@ class RedisConsumer(Consumer):
                     pack(b"EVALSHA", scripts.FORGET.sha, b"3", self._leases, self._held, self._inbox, self._ident, b"")
                 )
                 link.flush()
+        except LinkError as exc:
+            logger.error("Could not say goodbye to the broker: %s", exc, extra={"action": "given_up"})
         finally:
             self.link.close()
             self.out.close()

@@ -76,6 +76,13 @@ class RedisKeeper(Keeper):
             if not moved:
                 return max(0.0, float(left)) if left else None
 
+    def server_age(self) -> float:
+        """Seconds since the server started: leases in it may be older than it was away."""
+        for line in self.link.call(pack(b"INFO", b"server")).split(b"\r\n"):
+            if line.startswith(b"uptime_in_seconds:"):
+                return float(line.split(b":")[1])
+        return float("inf")
+
     def reclaim(self, limit: int | None, on_buried: OnBuried) -> float:
         """Return what consumers held whose lease ran out; returns the seconds until the next look is due."""
         leases = self._key(scripts.LEASES)
@@ -94,9 +101,10 @@ class RedisKeeper(Keeper):
         # From the newest to the oldest, each to the front: so the oldest ends up first in line.
         for index, (field, raw) in reversed(list(enumerate(entries))):
             if not serial or field == INBOX or _is_marked(field) or (index == 0 and not marked):
-                moved += self._return_suspect(ident, field, raw, limit, on_buried)
+                moved += self._return_suspect(ident, field, raw, limit, on_buried, if_gone=True)
             else:
-                moved += self._move(scripts.RETURN, ident, _list_key(ident, field), *_name(field, raw), raw)
+                key = _list_key(ident, field)
+                moved += self._move(scripts.RETURN, ident, key, *_name(field, raw), raw, if_gone=True)
         if moved:
             logger.warning(
                 "Restored %d message(s) of a task process that is gone", moved, extra={"action": "reclaimed"}
@@ -115,24 +123,29 @@ class RedisKeeper(Keeper):
         return [*((INBOX, raw) for raw in inbox), *pairs]
 
     def _return_suspect(
-        self, ident: bytes, field: bytes, raw: bytes, limit: int | None, on_buried: OnBuried
+        self, ident: bytes, field: bytes, raw: bytes, limit: int | None, on_buried: OnBuried, *, if_gone: bool
     ) -> bool:
         """Return a message that may be what killed its consumer; after `limit` deaths it is set aside."""
         list_key, name = _list_key(ident, field), _name(field, raw)
         fresh, count = redelivered(raw, count=True)
         if not limit or count < limit:
-            return self._move(scripts.RETURN, ident, list_key, *name, fresh)
+            return self._move(scripts.RETURN, ident, list_key, *name, fresh, if_gone=if_gone)
         reason = f"{count} workers died while they ran it (worker_delivery_limit)"
         record = self.broker.dead_record(raw, list_key, reason)
         dead = self._key(scripts.DEAD)
-        if not self._move(scripts.BURY, ident, dead, *name, record, b"%d" % self.broker.dead_limit):
+        most = b"%d" % self.broker.dead_limit
+        if not self._move(scripts.BURY, ident, dead, *name, record, most, if_gone=if_gone):
             return False
         on_buried(raw, reason)
         return True
 
-    def _move(self, script: scripts.Script, ident: bytes, key: bytes, *args: bytes) -> bool:
-        held, inbox, moved = (self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED))
-        return self.link.call(pack(b"EVALSHA", script.sha, b"4", held, inbox, moved, key, *args)) == 1
+    def _move(self, script: scripts.Script, ident: bytes, key: bytes, *args: bytes, if_gone: bool = False) -> bool:
+        """Let go of a message that `ident` holds; with `if_gone` only as long as its lease has not been renewed."""
+        keys = [*(self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED)), key]
+        if if_gone:
+            keys.append(self._key(scripts.LEASES))
+            args = (*args, ident)
+        return self.link.call(pack(b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *args)) == 1
 
     def abandon(self, consumer_id: str, running: Iterable[Any]) -> list[Delivery]:
         """Return what a consumer of this worker that has died held, but for the messages that it ran.
@@ -164,7 +177,7 @@ class RedisKeeper(Keeper):
         assert isinstance(delivery, Held)
         ident = _ident(consumer_id)
         if count:
-            self._return_suspect(ident, delivery.tag, delivery.raw, limit, on_buried)
+            self._return_suspect(ident, delivery.tag, delivery.raw, limit, on_buried, if_gone=False)
             return
         fresh, _ = redelivered(delivery.raw, count=False)
         self._move(scripts.RETURN, ident, delivery.list_key, *_what(delivery), fresh)

@@ -91,6 +91,15 @@ if KEYS[3] ~= '' then
 end
 """
 
+#: Reclaiming only: nothing is moved once the owner has come back and renewed its lease. KEYS[5]: leases; last of ARGV: its id.
+_GONE = """
+if KEYS[5] then
+  local t = redis.call('TIME')
+  local lease = redis.call('ZSCORE', KEYS[5], ARGV[#ARGV])
+  if lease and tonumber(lease) > t[1] + t[2] / 1000000 then return 0 end
+end
+"""
+
 #: Acknowledge, sure of the answer. KEYS: held, inbox, moved. ARGV: field, message. Returns 1 where the message was ours.
 #: A repeated call finds the message gone, but not moved: then it was our own first call that did it.
 CLAIM = Script(_LET_GO + """
@@ -119,11 +128,15 @@ local function succeeded(key)
 end
 """
 
-#: Finish a task. KEYS: held, inbox. ARGV: field, message, 1 if it is acknowledged already (then both are not looked at), and commands,
-#: each as its number of words and the words; STORE is the result store's own. Returns 1, or 0 where the message was held no more:
-#: then nothing was done.
+#: Finish a task. KEYS: held, inbox, moved. ARGV: field, message, 1 if it is acknowledged already (then both are not looked at), and commands,
+#: each as its number of words and the words; STORE is the result store's own. Returns 1; where the message was held no more
+#: nothing is done, and the answer is 0 if somebody else has taken it, 2 if not: then this is a repetition.
 SETTLE = Script(SUCCEEDED + """
-if ARGV[3] ~= '1' then""" + _LET_GO + """if n == 0 then return 0 end
+if ARGV[3] ~= '1' then""" + _LET_GO + """
+  if n == 0 then
+    """ + _NAME + """
+    return 2 - 2 * redis.call('SISMEMBER', KEYS[3], name)
+  end
 end
 local i = 4
 while i <= #ARGV do
@@ -176,16 +189,16 @@ if #found > 0 and ARGV[4] ~= '1' then redis.call('EXPIRE', KEYS[2], """ + str(MO
 return #found
 """)
 
-#: Move one message to the front of its list, as `new`, if it is still held. KEYS: held, inbox, moved, list.
-#: ARGV: field, message, new. Returns 1 if it was.
-RETURN = Script(_LET_GO + "if n == 0 then return 0 end" + _NOTE + """
+#: Move one message to the front of its list, as `new`, if it is still held. KEYS: held, inbox, moved, list[, leases].
+#: ARGV: field, message, new[, consumer id]. Returns 1 if it was.
+RETURN = Script(_GONE + _LET_GO + "if n == 0 then return 0 end" + _NOTE + """
 redis.call('RPUSH', KEYS[4], ARGV[3])
 return 1
 """)
 
-#: Set one message aside, if it is still held. KEYS: held, inbox, moved, dead. ARGV: field, message, record, most records.
-#: Returns 1 if it was.
-BURY = Script(_LET_GO + "if n == 0 then return 0 end" + _NOTE + """
+#: Set one message aside, if it is still held. KEYS: held, inbox, moved, dead[, leases].
+#: ARGV: field, message, record, most records[, consumer id]. Returns 1 if it was.
+BURY = Script(_GONE + _LET_GO + "if n == 0 then return 0 end" + _NOTE + """
 redis.call('LPUSH', KEYS[4], ARGV[3])
 redis.call('LTRIM', KEYS[4], 0, ARGV[4] - 1)
 return 1

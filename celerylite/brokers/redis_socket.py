@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers.redis_link import REPLY_TIMEOUT, LinkError, Reader, ReplyError, pack
 
 if TYPE_CHECKING:
-    from kombu import Connection
+    from kombu.connection import Connection
 
     from celerylite.brokers.redis_link import Opened
 
@@ -141,7 +141,7 @@ def address_of(connection: Connection) -> Address | None:
     """The address in a kombu connection; None where it takes redis-py to get there."""
     if connection.transport_cls != "redis" or connection.ssl or connection.credential_provider:
         return None
-    options = connection.transport_options
+    options: Any = connection.transport_options
     common: dict[str, Any] = {
         "client_name": options.get("client_name"),
         "timeout": options.get("socket_timeout") or REPLY_TIMEOUT,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from celerylite.worker.children import Line
 
 logger = logging.getLogger("celery.worker")
-apps_logger = logging.getLogger("celery.apps.worker")
+connection_logger = logging.getLogger("celery.worker.consumer.connection")
 
 
 class WorkController:
@@ -289,6 +289,7 @@ class WorkController:
     # -- for subclasses
 
     def _on_ready(self) -> None:
+        connection_logger.info("Connected to %s", self.app.connection_for_read().as_uri(), extra={"action": "connected"})
         logger.info("%s ready.", self.hostname, extra={"action": "ready"})
         signals.worker_ready.send(sender=self)
         if self.ready_callback is not None:

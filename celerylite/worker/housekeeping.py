@@ -51,6 +51,8 @@ class Housekeeping:
         self._stopping = threading.Event()
         self._renew_at = self._reclaim_at = self._promote_at = 0.0
         self._broken = False
+        #: Whether this connection is new: a server that has just started holds leases that ran out while it was away.
+        self._fresh = True
         self._spared: dict[int, float] = {}
         self._on_buried = partial(fail_buried, app, options, broker)
 
@@ -64,7 +66,10 @@ class Housekeeping:
             except Exception:  # a border: housekeeping must go on
                 logger.exception("Housekeeping failed; going on", extra={"action": "housekeeping_failed"})
                 self._mend(None)
-        self._settle_losses()
+        try:
+            self._settle_losses()
+        except self.broker.connection_errors as exc:
+            logger.error("The broker is gone: %d lost task(s) could not be settled: %s", len(self._losses), exc)
         self.keeper.close()
 
     def stop(self) -> None:
@@ -81,10 +86,11 @@ class Housekeeping:
         now = uptime()
         self.board.set_alive(now)
         if now >= self._renew_at:
-            self.keeper.renew(self.board.consumers())
-            self.board.set_renewed(now)  # the moment before the renewal, to be on the safe side
-            self._renew_at = now + self.options.lease / RENEWALS
+            self._renew(now)
         self._settle_losses()
+        if self._fresh:
+            self._fresh = False
+            self._reclaim_at = max(self._reclaim_at, uptime() + self.options.lease - self.keeper.server_age())
         if now >= self._reclaim_at:
             self._reclaim_at = uptime() + self.keeper.reclaim(self.options.delivery_limit, self._on_buried)
         if now >= self._promote_at:
@@ -95,6 +101,14 @@ class Housekeeping:
         if self._broken:
             self._broken = False
             logger.warning("Housekeeping is connected to the broker again", extra={"action": "reconnected"})
+
+    def _renew(self, now: float) -> None:
+        self.keeper.renew(self.board.consumers())
+        self.board.set_renewed(now)  # the moment before the renewal, to be on the safe side
+        lease = self.options.lease
+        self._renew_at = now + lease / RENEWALS
+        if uptime() - now > lease / 4:
+            self._reclaim_at = max(self._reclaim_at, uptime() + lease)  # the server was frozen: see `_mend`
 
     def _sleep(self, most: float) -> None:
         until = min(self._renew_at, self._reclaim_at, self._promote_at)
@@ -126,6 +140,9 @@ class Housekeeping:
             self._broken = True
             logger.error("Housekeeping lost the broker: %s. Trying again…", exc, extra={"action": "connection_lost"})
         self.keeper.drop()
-        self._renew_at = self._reclaim_at = self._promote_at = 0.0
+        self._renew_at = self._promote_at = 0.0
+        # Whoever was cut off too must have the time to renew, or their messages would be taken from them though they live.
+        self._reclaim_at = uptime() + self.options.lease
+        self._fresh = True
         self.board.set_alive(uptime())
         self._stopping.wait(0.5)

@@ -30,6 +30,8 @@ TICK = 0.1
 #: A task process that dies younger than this is replaced with a growing pause.
 INFANT = 1.0
 PAUSE_MOST = 5.0
+#: Seconds that the end of a worker waits for losses to be settled (a broker that is gone).
+PATIENCE = 8.0
 #: Seconds that a task process has for a cold shutdown.
 GRACE = 2.0
 #: Parts of a lease after which a control process that does nothing is replaced.
@@ -66,6 +68,7 @@ class Parent:
         self._announced = False
         self.stopping = False
         self.cold_at: float | None = None
+        self._ended_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     # -- the loop
@@ -99,7 +102,8 @@ class Parent:
     def _over(self) -> bool:
         if not self.stopping or self.tasks:
             return False
-        if self._unsettled and self.cold_at is None:
+        self._ended_at = self._ended_at or uptime()
+        if self._unsettled and uptime() - self._ended_at < PATIENCE:
             return False
         return self._stop_control()
 

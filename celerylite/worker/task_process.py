@@ -144,7 +144,7 @@ class TaskProcess:
     def stop(self) -> None:
         """Finish what runs, give back the rest; any thread and any signal handler may call."""
         self.stopping = True
-        self.consumer.wake()
+        self.consumer.end()
 
     # -- one task
 
