@@ -1,4 +1,5 @@
-"""What a running task sees of itself: `task.request` is a `Context`, and the task that runs is on a stack of context variables.
+"""What a running task sees of itself: `task.request` is a `Context`, and the task that runs is on a stack of context
+variables.
 
 Nothing here knows of messages, brokers or workers.
 """

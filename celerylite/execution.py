@@ -1,7 +1,8 @@
 """Run one task: call it, sort how it ended, settle (store, follow up, acknowledge), run the hooks.
 
-The steps work on one `Execution`; only `_call` runs the user's function, and it only turns what came back into an `Outcome`.
-Where the result goes is the caller's business: it hands in `settle`. Nothing here knows of brokers or workers.
+The steps work on one `Execution`; only `_call` runs the user's function, and it only turns what came back into an
+`Outcome`. Where the result goes is the caller's business: it hands in `settle`. Nothing here knows of brokers or
+workers.
 """
 
 from __future__ import annotations
@@ -220,7 +221,9 @@ def _before(execution: Execution) -> None:
 
 
 def finish(execution: Execution) -> None:
-    """Store, follow up, acknowledge, then hooks and signals; a result that cannot be written makes the task a failure."""
+    """Store, follow up, acknowledge, then hooks and signals; a result that cannot be written makes the task a
+    failure.
+    """
     context = execution.context
     quiet = not (context.callbacks or context.errbacks or context.chain or context._outbox)
     try:
@@ -270,7 +273,9 @@ def _after(execution: Execution) -> None:
         else:
             _hooks(execution, outcome)
     except Exception:  # user code
-        _log(logging.ERROR, LOG_FAILURE, execution, exc_info=True, description="hook failed", exc=repr(sys.exc_info()[1]))
+        _log(
+            logging.ERROR, LOG_FAILURE, execution, exc_info=True, description="hook failed", exc=repr(sys.exc_info()[1])
+        )
 
 
 def _hooks(execution: Execution, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from kombu import Queue
+    from kombu.entity import Queue
 
 JSON_TYPE = "application/json"
 
@@ -53,7 +53,9 @@ class Message:
         self.queue = queue
 
 
-def dumps(obj: Any, serializer: str | None = "json", compression: str | None = None) -> tuple[str, str, bytes, dict[str, str]]:
+def dumps(
+    obj: Any, serializer: str | None = "json", compression: str | None = None
+) -> tuple[str, str, bytes, dict[str, str]]:
     """Serialize a body.
 
     Returns content type, content encoding, the bytes, and the headers to add (`compression`, where it is used).
@@ -140,7 +142,7 @@ def _make_encoder() -> Callable[[Any], str]:
 json_dumps: Callable[[Any], str] = _make_encoder()
 
 
-_scan = json.JSONDecoder().scan_once
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def json_loads(text: str | bytes) -> Any:

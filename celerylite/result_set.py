@@ -261,7 +261,7 @@ class ResultSet(ResultBase):
         on_interval: Callable[[], Any] | None = None,
     ) -> Iterator[tuple[str, Any]]:
         """(id, meta) of each result as it comes in; a set within the set gives (id, list of its results)."""
-        return self.backend.iter_native(  # type: ignore[no-any-return]
+        return self.backend.iter_native(
             self,
             timeout=timeout,
             interval=interval,
@@ -333,8 +333,10 @@ class GroupResult(ResultSet):
     @classmethod
     def restore(cls, id: str, backend: Any = None, app: Celery | None = None) -> GroupResult | None:
         """The group that was saved under this id."""
-        app = app or (cls.app if not isinstance(cls.app, property) else None) or _state.get_current_app()
-        return (backend or app.backend).restore_group(id)  # type: ignore[no-any-return]
+        of_class: Any = cls.app
+        here: Any = app or (None if isinstance(of_class, property) else of_class) or _state.get_current_app()
+        group: GroupResult | None = (backend or here.backend).restore_group(id)
+        return group
 
     def as_tuple(self) -> tuple[Any, Any]:
         """The group as it travels."""
@@ -357,7 +359,7 @@ class GroupResult(ResultSet):
             return other == self.id
         return NotImplemented
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return hash(self.id)
 
     def __repr__(self) -> str:

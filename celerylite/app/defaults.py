@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from ..utils.serialization import strtobool
-
 __all__ = ("Option", "NAMESPACES", "flatten", "find")
 
 DEFAULT_POOL = "prefork"
@@ -22,6 +20,12 @@ DEFAULT_TASK_LOG_FMT = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name
 OLD_NS = {"celery_{0}"}
 OLD_NS_BEAT = {"celerybeat_{0}"}
 OLD_NS_WORKER = {"celeryd_{0}"}
+
+
+def _boolean(value: Any) -> bool:
+    from ..utils.serialization import strtobool  # lazy: 2 ms, and settings from a program are no text
+
+    return strtobool(value)
 
 
 class Option:
@@ -41,7 +45,7 @@ class Option:
         "int": int,
         "float": float,
         "any": lambda value: value,
-        "bool": strtobool,
+        "bool": _boolean,
         "dict": dict,
         "tuple": tuple,
         "list": list,

@@ -15,14 +15,11 @@ from celerylite.canvas import Signature
 from celerylite.exceptions import AlwaysEagerIgnored
 from celerylite.message import Message, dumps
 from celerylite.utils.functional import maybe_list
-from celerylite.utils.log import get_logger
 from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
     from celerylite.app.publishing import Destination
     from celerylite.result import AsyncResult
-
-logger = get_logger(__name__)
 
 #: How many calls `send_tasks` sends in one trip.
 SLICE = 128
@@ -294,7 +291,9 @@ class Sending:
         if isinstance(expires, str | datetime):
             expires = (_time(expires) - self.now()).total_seconds()
         if expires < 0:
-            logger.warning(
+            from celerylite.utils.log import get_logger  # lazy: logging takes 10 ms
+
+            get_logger(__name__).warning(
                 "%s expired %s s ago already; it is sent all the same, with no time left.", task_id, -expires
             )
             return 0

@@ -1,7 +1,8 @@
 """Celery's module for running tasks, kept for the packages that patch `build_tracer`; the work is done in `execution`.
 
-A package that monitors tasks puts a `build_tracer` of its own in the place of the one here. It is called once a task in each task
-process, as `build_tracer(name, task, loader, hostname, app=app)`, and what it returns is called as `(uuid, args, kwargs, request)`.
+A package that monitors tasks puts a `build_tracer` of its own in the place of the one here. It is called once a task
+in each task process, as `build_tracer(name, task, loader, hostname, app=app)`, and what it returns is called as
+`(uuid, args, kwargs, request)`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform as _platform
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -61,6 +60,8 @@ def bugreport(app: Celery) -> str:
         transport = connection.transport_cls
     except Exception as exc:  # the border to foreign drivers: a report must come out in any case
         driver, transport = f"({exc})", ""
+    import platform as _platform  # lazy: 2 ms, for a report
+
     return BUGREPORT_INFO.format(
         version=celerylite.VERSION_BANNER,
         kombu=kombu.__version__,

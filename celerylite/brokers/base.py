@@ -128,9 +128,9 @@ class Broker(ABC):
     ) -> Consumer:
         """Start to consume; `serial` promises that one message is run at a time, in the order in which they came.
 
-        `renewed` tells when (`uptime`) the keeper last renewed the lease of `lease` seconds; `on_block` is told the number
-        of the connection that waits for messages, and 0 when it waits no more; a waiting `fetch` returns when the file
-        number `alarm` becomes readable.
+        `renewed` tells when (`uptime`) the keeper last renewed the lease of `lease` seconds; `on_block` is told the
+        number of the connection that waits for messages, and 0 when it waits no more; a waiting `fetch` returns when
+        the file number `alarm` becomes readable.
         """
 
     @abstractmethod
@@ -170,7 +170,9 @@ class Broker(ABC):
     def _try_again(
         self, batch: Sequence[Message], error: BaseException | None, policy: dict[str, Any]
     ) -> BaseException | None:
-        """Celery's publish retry policy: `max_retries` (3, None for ever), `interval_start` 0, `_step` 0.2, `_max` 0.2."""
+        """Celery's publish retry policy: `max_retries` (3, None for ever), `interval_start` 0, `_step` 0.2, `_max`
+        0.2.
+        """
         limit = policy.get("max_retries", 3)
         pause = policy.get("interval_start") or 0.0
         expected = policy.get("retry_errors") or self.connection_errors
@@ -212,7 +214,7 @@ class Broker(ABC):
         """Whether a result of `backend` can be stored in this broker's transactions."""
         return False
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (not every broker has something open)
         """Close what is open; the next use opens it again."""
 
 
@@ -347,7 +349,8 @@ class Keeper(ABC):
 
     @abstractmethod
     def wait(self, timeout: float, blocked: Callable[[], Iterable[int]]) -> bool:
-        """Sleep until `timeout`, until `wake`, or until something changed that `promote` should see; True where it may have.
+        """Sleep until `timeout`, until `wake`, or until something changed that `promote` should see; True where it
+        may have.
 
         `blocked` names the connections of consumers that wait and should be woken when other queues have messages.
         """

@@ -1,7 +1,7 @@
 """A broker within one process (`memory://`): for tests, with a worker in a thread. Nothing survives the process.
 
-It keeps the contract of the others: messages are encoded as on Redis, taken by priority, held until they are acknowledged,
-deferred until they are due, set aside when nobody can run them.
+It keeps the contract of the others: messages are encoded as on Redis, taken by priority, held until they are
+acknowledged, deferred until they are due, set aside when nobody can run them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from celerylite.brokers.envelope import decode, encode, redelivered
 from celerylite.utils import uuid
 
 if TYPE_CHECKING:
-    from kombu import Connection
+    from kombu.connection import Connection
 
     from celerylite.message import Message
 
@@ -124,7 +124,11 @@ class MemoryBroker(Broker):
         """Put set-aside messages back in their queues."""
         wanted = None if ids is None else set(ids)
         with self.space.changed:
-            chosen = [letter for letter in self.space.dead if wanted is None or letter.id in wanted or letter.task_id in wanted]
+            chosen = [
+                letter
+                for letter in self.space.dead
+                if wanted is None or letter.id in wanted or letter.task_id in wanted
+            ]
             for letter in reversed(chosen):
                 self.space.dead.remove(letter)
                 self.space.put(letter.queue, _priority(letter.raw), letter.raw)

@@ -1,8 +1,8 @@
 """Names of the task plane's keys on Redis, and the scripts that move messages between them.
 
 Queues are kombu's lists (producers push left, consumers take right). What a consumer holds stands in a hash of its own,
-field `<sequence>\\0<list>`, so that a message is at every moment in exactly one place. Each script says its keys, arguments
-and return value. The clock is the server's.
+field `<sequence>\\0<list>`, so that a message is at every moment in exactly one place. Each script says its keys,
+arguments and return value. The clock is the server's.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ if #held > 0 then redis.call('HSET', KEYS[1], unpack(held)) end
 return out
 """)
 
-#: Every script below that ends a consumer's hold on a message begins so. KEYS[1]: held, KEYS[2]: inbox. ARGV[1]: field, or '' for
-#: the inbox, ARGV[2]: then the message (two may be there after a broken connection).
+#: Every script below that ends a consumer's hold on a message begins so. KEYS[1]: held, KEYS[2]: inbox. ARGV[1]:
+#: field, or '' for the inbox, ARGV[2]: then the message (two may be there after a broken connection).
 _LET_GO = """
 local n
 if ARGV[1] == '' then n = redis.call('LREM', KEYS[2], 1, ARGV[2]) else n = redis.call('HDEL', KEYS[1], ARGV[1]) end
@@ -91,7 +91,8 @@ if KEYS[3] ~= '' then
 end
 """
 
-#: Reclaiming only: nothing is moved once the owner has come back and renewed its lease. KEYS[5]: leases; last of ARGV: its id.
+#: Reclaiming only: nothing is moved once the owner has come back and renewed its lease. KEYS[5]: leases; last of
+#: ARGV: its id.
 _GONE = """
 if KEYS[5] then
   local t = redis.call('TIME')
@@ -100,16 +101,16 @@ if KEYS[5] then
 end
 """
 
-#: Acknowledge, sure of the answer. KEYS: held, inbox, moved. ARGV: field, message. Returns 1 where the message was ours.
-#: A repeated call finds the message gone, but not moved: then it was our own first call that did it.
+#: Acknowledge, sure of the answer. KEYS: held, inbox, moved. ARGV: field, message. Returns 1 where the message was
+#: ours. A repeated call finds the message gone, but not moved: then it was our own first call that did it.
 CLAIM = Script(_LET_GO + """
 if n == 1 then return 1 end
 """ + _NAME + """
 return 1 - redis.call('SISMEMBER', KEYS[3], name)
 """)
 
-#: Mark a held message as running, so that whoever spares this consumer leaves it. KEYS: held. ARGV: old field, new field.
-#: Returns 1 where it was still held.
+#: Mark a held message as running, so that whoever spares this consumer leaves it. KEYS: held. ARGV: old field, new
+#: field. Returns 1 where it was still held.
 MARK = Script("""
 local raw = redis.call('HGET', KEYS[1], ARGV[1])
 if not raw then return redis.call('HEXISTS', KEYS[1], ARGV[2]) end
@@ -118,8 +119,8 @@ redis.call('HSET', KEYS[1], ARGV[2], raw)
 return 1
 """)
 
-#: Whether the record under a key says that the task has succeeded: such a one is not overwritten (Celery's rule). JSON, pickle
-#: and msgpack begin with the status.
+#: Whether the record under a key says that the task has succeeded: such a one is not overwritten (Celery's rule).
+#: JSON, pickle and msgpack begin with the status.
 SUCCEEDED = """
 local function succeeded(key)
   local head = redis.call('GETRANGE', key, 0, 63)
@@ -128,9 +129,10 @@ local function succeeded(key)
 end
 """
 
-#: Finish a task. KEYS: held, inbox, moved. ARGV: field, message, 1 if it is acknowledged already (then both are not looked at), and commands,
-#: each as its number of words and the words; STORE is the result store's own. Returns 1; where the message was held no more
-#: nothing is done, and the answer is 0 if somebody else has taken it, 2 if not: then this is a repetition.
+#: Finish a task. KEYS: held, inbox, moved. ARGV: field, message, 1 if it is acknowledged already (then both are not
+#: looked at), and commands, each as its number of words and the words; STORE is the result store's own. Returns 1;
+#: where the message was held no more nothing is done, and the answer is 0 if somebody else has taken it, 2 if not:
+#: then this is a repetition.
 SETTLE = Script(SUCCEEDED + """
 if ARGV[3] ~= '1' then""" + _LET_GO + """
   if n == 0 then
@@ -155,8 +157,9 @@ end
 return 1
 """)
 
-#: Send a message that is due later. KEYS: leases, delayed, list. ARGV: due, message. Returns 1 where it waits in the delayed set,
-#: 0 where no worker of ours lives that could promote it: then it stands in the queue, as Celery's workers want it.
+#: Send a message that is due later. KEYS: leases, delayed, list. ARGV: due, message. Returns 1 where it waits in the
+#: delayed set, 0 where no worker of ours lives that could promote it: then it stands in the queue, as Celery's
+#: workers want it.
 SEND_LATER = Script("""
 local t = redis.call('TIME')
 if redis.call('ZCOUNT', KEYS[1], t[1] + t[2] / 1000000, '+inf') > 0 then
@@ -167,8 +170,8 @@ redis.call('LPUSH', KEYS[3], ARGV[2])
 return 0
 """)
 
-#: Give back messages that were not started, the oldest to the very front. KEYS: held, moved. ARGV: field not to touch ('' none),
-#: lowest and highest number to give back, 1 if the consumer itself asks. Returns how many were moved.
+#: Give back messages that were not started, the oldest to the very front. KEYS: held, moved. ARGV: field not to
+#: touch ('' none), lowest and highest number to give back, 1 if the consumer itself asks. Returns how many were moved.
 RELEASE = Script("""
 local all = redis.call('HGETALL', KEYS[1])
 local from, upto, found = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
@@ -204,8 +207,8 @@ redis.call('LTRIM', KEYS[4], 0, ARGV[4] - 1)
 return 1
 """)
 
-#: Let a held message wait. KEYS: held, inbox, '', delayed. ARGV: field, message, `<list>\\0<message>`, seconds from now.
-#: Returns 1 if it was held.
+#: Let a held message wait. KEYS: held, inbox, '', delayed. ARGV: field, message, `<list>\\0<message>`, seconds from
+#: now. Returns 1 if it was held.
 DEFER = Script(_LET_GO + "if n == 0 then return 0 end" + """
 local t = redis.call('TIME')
 redis.call('ZADD', KEYS[4], t[1] + t[2] / 1000000 + ARGV[4], ARGV[3])
@@ -234,18 +237,19 @@ local t = redis.call('TIME')
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], t[1] + t[2] / 1000000 + ARGV[1], ARGV[i]) end
 """)
 
-#: Consumers whose lease has run out. KEYS: leases. Returns their ids, and the seconds until the next lease ends ('' without any).
+#: Consumers whose lease has run out. KEYS: leases. Returns their ids, and the seconds until the next lease ends (''
+#: without any).
 EXPIRED = Script("""
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
-local first = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.6f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-if #first == 0 then return {gone, ''} end
+local first = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.6f', now), '+inf', 'WITHSCORES', 'LIMIT',
+0, 1) if #first == 0 then return {gone, ''} end
 return {gone, string.format('%.6f', first[2] - now)}
 """)
 
-#: Forget a consumer that holds nothing. KEYS: leases, held, inbox. ARGV: consumer id, seconds since its lease ended at the least
-#: ('' if the consumer itself asks). Returns 1 if it was forgotten.
+#: Forget a consumer that holds nothing. KEYS: leases, held, inbox. ARGV: consumer id, seconds since its lease ended
+#: at the least ('' if the consumer itself asks). Returns 1 if it was forgotten.
 FORGET = Script("""
 if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then return 0 end
 if ARGV[2] ~= '' then
@@ -256,7 +260,8 @@ end
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """)
 
-#: Put a message that was set aside back at the end of its queue. KEYS: dead, list. ARGV: record, message. Returns 1 if it was there.
+#: Put a message that was set aside back at the end of its queue. KEYS: dead, list. ARGV: record, message. Returns 1
+#: if it was there.
 REVIVE = Script("""
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])

@@ -1,4 +1,6 @@
-"""How a task process runs its tasks: one after the other, or in threads. How many processes there are is the worker's business."""
+"""How a task process runs its tasks: one after the other, or in threads. How many processes there are is the
+worker's business.
+"""
 
 from __future__ import annotations
 
@@ -34,5 +36,7 @@ def get_implementation(name: Any) -> Any:
         return name
     if name not in ALIASES:
         names = ", ".join(ALIASES)
-        raise ImproperlyConfigured(f"worker_pool {name!r}: {MISSING.get(name, 'there is no such pool')}. Pools: {names}.")
+        raise ImproperlyConfigured(
+            f"worker_pool {name!r}: {MISSING.get(name, 'there is no such pool')}. Pools: {names}."
+        )
     return symbol_by_name(ALIASES[name])

@@ -1,4 +1,5 @@
-"""Prefork is not an executor of its own: it is several task processes that each run one task at a time (`worker/parent.py`).
+"""Prefork is not an executor of its own: it is several task processes that each run one task at a time
+(`worker/parent.py`).
 
 The names here are those that monitoring packages wrap; task processes call them at their beginning and end.
 """

@@ -1,4 +1,6 @@
-"""One task at a time, in the thread that asks: what each prefork task process does, and `-P solo` in the worker's own process."""
+"""One task at a time, in the thread that asks: what each prefork task process does, and `-P solo` in the worker's
+own process.
+"""
 
 from __future__ import annotations
 

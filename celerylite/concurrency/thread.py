@@ -1,7 +1,8 @@
-"""Tasks in threads, with time limits: a soft limit is an exception raised in the thread, a thread past its hard limit is left alone.
+"""Tasks in threads, with time limits: a soft limit is an exception raised in the thread, a thread past its hard
+limit is left alone.
 
-Python cannot stop a thread. One that ran into its hard limit gets an exception too, and in case it never looks (C code) its slot
-is taken over by a new thread.
+Python cannot stop a thread. One that ran into its hard limit gets an exception too, and in case it never looks (C
+code) its slot is taken over by a new thread.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def banner(worker: WorkController) -> str:
         _entry("transport", app.connection_for_read().as_uri()),
         _entry("results", app.backend.as_uri()),
         _entry("concurrency", f"{worker.concurrency} ({worker.pool_cls})"),
-        _entry(
-            "task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"
-        ),
+        _entry("task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"),
         "",
         "[queues]",
         *(line.strip() for line in app.amqp.queues.format(indent=0, indent_first=False).splitlines()),
@@ -60,9 +58,7 @@ def extra_info(worker: WorkController) -> str:
     level = worker.loglevel
     if not isinstance(level, int) or level > logging.INFO:
         return ""
-    names = sorted(
-        name for name in worker.app.tasks if level <= logging.DEBUG or not name.startswith("celery.")
-    )
+    names = sorted(name for name in worker.app.tasks if level <= logging.DEBUG or not name.startswith("celery."))
     return "\n".join(["[tasks]", *(f"  . {name}" for name in names)]) + "\n"
 
 

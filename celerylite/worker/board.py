@@ -1,8 +1,8 @@
 """The board: shared memory on which each task process notes what it is doing, so that others know when it cannot say.
 
-One slot a task process, written by it alone. The parent reads limits and what a dead child was running; the control process
-reads who is alive, who waits and who hoards. Nothing is locked: a slot's `busy` is written last when a task starts and first when
-it ends, and whoever means to kill stops the process before it looks again.
+One slot a task process, written by it alone. The parent reads limits and what a dead child was running; the control
+process reads who is alive, who waits and who hoards. Nothing is locked: a slot's `busy` is written last when a task
+starts and first when it ends, and whoever means to kill stops the process before it looks again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 #: Bytes kept of a message; pages are only used when they are written.
 RAW_SIZE = 256 * 1024
 TEXT_SIZE = 512
-#: pid, connection that waits, newest number, tasks done; then of the running task: since, soft limit, hard limit, acknowledged,
-#: size of the tag, size of the message, and last of all whether there is one.
+#: pid, connection that waits, newest number, tasks done; then of the running task: since, soft limit, hard limit,
+#: acknowledged, size of the tag, size of the message, and last of all whether there is one.
 _FIELDS = struct.Struct("<qqqqdddqqqq")
 _TASK = struct.Struct("<dddqqqq")
 _TASK_AT = 32
@@ -150,11 +150,25 @@ class Board:
     def read(self, slot: int) -> Running:
         """All that the slot says."""
         at = self._at(slot)
-        pid, blocked, last, done, since, soft, hard, acked, tag_size, raw_size, busy = _FIELDS.unpack_from(self._map, at)
+        pid, blocked, last, done, since, soft, hard, acked, tag_size, raw_size, busy = _FIELDS.unpack_from(
+            self._map, at
+        )
         tag = self._map[at + _TAG : at + _TAG + tag_size]
         raw = self._map[at + _RAW : at + _RAW + min(raw_size, RAW_SIZE)]
         return Running(
-            pid, bool(busy), since, soft, hard, blocked, last, done, bool(acked), self.read_consumer(slot), tag, raw, raw_size
+            pid,
+            bool(busy),
+            since,
+            soft,
+            hard,
+            blocked,
+            last,
+            done,
+            bool(acked),
+            self.read_consumer(slot),
+            tag,
+            raw,
+            raw_size,
         )
 
     def set_dead(self, slot: int) -> None:

@@ -1,6 +1,7 @@
 """The control process: the one process of a worker that talks to the broker about the worker itself.
 
-It keeps house (leases, due tasks, losses); remote control and events have their place here too. It ends after all task processes.
+It keeps house (leases, due tasks, losses); remote control and events have their place here too. It ends after all
+task processes.
 """
 
 from __future__ import annotations

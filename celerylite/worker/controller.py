@@ -131,7 +131,8 @@ class WorkController:
             self.app.amqp.queues.deselect(_names(exclude))
         except KeyError as exc:
             raise ImproperlyConfigured(
-                f"Trying to select queue subset of {queues!r}, but queue {exc} isn't defined in the `task_queues` setting. "
+                f"Trying to select queue subset of {queues!r}, but queue {exc} isn't defined in the "
+                "`task_queues` setting. "
                 "To automatically declare unknown queues enable the `task_create_missing_queues` setting."
             ) from exc
 
@@ -182,7 +183,9 @@ class WorkController:
         self.exitcode = EX_FAILURE
         timeout = self.options.soft_shutdown_timeout
         if timeout > 0:
-            logger.warning("Initiating Soft Shutdown, terminating in %s seconds", timeout, extra={"action": "soft_shutdown"})
+            logger.warning(
+                "Initiating Soft Shutdown, terminating in %s seconds", timeout, extra={"action": "soft_shutdown"}
+            )
         if self._parent is not None:
             self._parent.cold(timeout)
         self.stop(in_sighandler)
@@ -289,7 +292,9 @@ class WorkController:
     # -- for subclasses
 
     def _on_ready(self) -> None:
-        connection_logger.info("Connected to %s", self.app.connection_for_read().as_uri(), extra={"action": "connected"})
+        connection_logger.info(
+            "Connected to %s", self.app.connection_for_read().as_uri(), extra={"action": "connected"}
+        )
         logger.info("%s ready.", self.hostname, extra={"action": "ready"})
         signals.worker_ready.send(sender=self)
         if self.ready_callback is not None:
@@ -388,4 +393,4 @@ def mlevel(level: Any) -> int:
     """A log level as a number."""
     from celerylite.utils.log import mlevel as as_number
 
-    return as_number(level)  # type: ignore[no-any-return]
+    return as_number(level)

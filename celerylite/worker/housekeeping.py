@@ -141,7 +141,8 @@ class Housekeeping:
             logger.error("Housekeeping lost the broker: %s. Trying again…", exc, extra={"action": "connection_lost"})
         self.keeper.drop()
         self._renew_at = self._promote_at = 0.0
-        # Whoever was cut off too must have the time to renew, or their messages would be taken from them though they live.
+        # Whoever was cut off too must have the time to renew, or their messages would be taken from them though they
+        # live.
         self._reclaim_at = uptime() + self.options.lease
         self._fresh = True
         self.board.set_alive(uptime())

@@ -95,7 +95,12 @@ class Intake:
         except Exception as exc:  # whatever a deserializer raises on hostile bytes
             headers = safe_repr(message.headers)
             logger.critical(
-                BODY_ERROR, exc, message.content_type, message.content_encoding, headers, extra={"action": "undecodable"}
+                BODY_ERROR,
+                exc,
+                message.content_type,
+                message.content_encoding,
+                headers,
+                extra={"action": "undecodable"},
             )
             self._refuse(delivery, message, exc, f"body cannot be decoded: {safe_repr(exc)}")
         return None
@@ -119,9 +124,7 @@ class Intake:
             signals.task_received.send(sender=self.consumer, request=request)
         if strategy_logger.isEnabledFor(logging.INFO):
             fields = {"id": request.id, "name": request.headers.get("shadow") or request.name}
-            strategy_logger.info(
-                "Task %(name)s[%(id)s] received", fields, extra={"data": fields, "action": "received"}
-            )
+            strategy_logger.info("Task %(name)s[%(id)s] received", fields, extra={"data": fields, "action": "received"})
         if request.expires is not None and request.expired():
             self._expire(request, delivery)
             return None
@@ -136,13 +139,9 @@ class Intake:
                 request.id, task.backend.record(request.id, "REVOKED", exc, None, request=request.context())
             )
         self.consumer.ack(delivery)
-        request_logger.info(
-            "Discarding revoked task: %s[%s]", request.name, request.id, extra={"action": "revoked"}
-        )
+        request_logger.info("Discarding revoked task: %s[%s]", request.name, request.id, extra={"action": "revoked"})
         if signals.task_revoked.receivers:
-            signals.task_revoked.send(
-                sender=task, request=request, terminated=False, signum=None, expired=True
-            )
+            signals.task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=True)
 
     def _unknown(self, request: Request) -> None:
         message, delivery = request.message, request.delivery

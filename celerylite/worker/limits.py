@@ -20,7 +20,9 @@ TICK = 0.1
 
 
 class ThreadLimits(threading.Thread):
-    """Looks at the slots of a thread executor, raises soft limits in their threads and gives up those past the hard limit."""
+    """Looks at the slots of a thread executor, raises soft limits in their threads and gives up those past the hard
+    limit.
+    """
 
     def __init__(
         self,

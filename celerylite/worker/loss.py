@@ -1,7 +1,8 @@
 """A task process is gone: give back what it had not started, and decide about what it was running.
 
-A task that was acknowledged early is lost with its process and fails with `WorkerLostError`; one that acknowledges late fails
-too, unless `reject_on_worker_lost` sends it back (a limited number of times) or `retry_on_worker_lost` retries it.
+A task that was acknowledged early is lost with its process and fails with `WorkerLostError`; one that acknowledges
+late fails too, unless `reject_on_worker_lost` sends it back (a limited number of times) or `retry_on_worker_lost`
+retries it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The parent of a worker: starts, watches, replaces and stops the other processes.
 
-Single-threaded, never on the network: so it can fork at any time, and no broker can make it hang. What it knows of tasks it reads
-from the board.
+Single-threaded, never on the network: so it can fork at any time, and no broker can make it hang. What it knows of
+tasks it reads from the board.
 """
 
 from __future__ import annotations
@@ -156,9 +156,9 @@ class Parent:
         if "settled" in message:
             child, _ = self._unsettled.pop(int(str(message["settled"])))
             self._release(child)
-        for child in (*self.tasks.values(), self.control):
-            if child is not None and child.line is line and message.get("ready"):
-                child.ready = True
+        for process in (*self.tasks.values(), self.control):
+            if process is not None and process.line is line and message.get("ready"):
+                process.ready = True
         if not self._announced and self._all_ready():
             self._announced = True
             self.on_ready()
@@ -202,7 +202,9 @@ class Parent:
         if child is self.control:
             self.control = None
             if not self.stopping or self.tasks:
-                logger.error("The control process (pid %s) has ended with status %s; starting another", child.pid, status)
+                logger.error(
+                    "The control process (pid %s) has ended with status %s; starting another", child.pid, status
+                )
             return
         del self.tasks[child.number]
         for slot in child.slots:
@@ -311,4 +313,3 @@ class Parent:
             os.kill(child.pid, number)
         except ProcessLookupError:
             pass  # it is being reaped
-

@@ -1,6 +1,7 @@
 """A request: a message received, read and checked, on its way to being executed.
 
-`Request.from_message` reads protocol 2 and 1. Nothing here talks to the broker; the task process decides what becomes of it.
+`Request.from_message` reads protocol 2 and 1. Nothing here talks to the broker; the task process decides what
+becomes of it.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Request:
     ) -> Request:
         """Read a message.
 
-        Raises `InvalidTaskError` for one that lacks what a task needs, kombu's `DecodeError` and `ContentDisallowed` for a body
-        that cannot be read.
+        Raises `InvalidTaskError` for one that lacks what a task needs, kombu's `DecodeError` and `ContentDisallowed`
+        for a body that cannot be read.
         """
         headers = message.headers
         payload = _message.loads(

@@ -1,4 +1,6 @@
-"""What a forked task process does around its loop: signals, process signals of the app, time limits of threads, its end."""
+"""What a forked task process does around its loop: signals, process signals of the app, time limits of threads, its
+end.
+"""
 
 from __future__ import annotations
 

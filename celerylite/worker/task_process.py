@@ -181,7 +181,9 @@ class TaskProcess:
     def _execute(self, request: Request, slot: int) -> None:
         plan = request.plan
         assert plan is not None
-        execution = Execution(plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot))
+        execution = Execution(
+            plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot)
+        )
         if plan.track_started:
             execution.on_start = partial(self._store_now, request)
         execution.guard = self._guard
@@ -288,7 +290,9 @@ class TaskProcess:
             "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id, extra={"action": "timeout"}
         )
         exc = TimeLimitExceeded(limit)
-        execution = Execution(request.plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot))
+        execution = Execution(
+            request.plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot)
+        )
         execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo((type(exc), exc, None)), limit)
         request.on_timeout(False, limit)
         finish(execution)

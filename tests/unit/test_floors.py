@@ -93,7 +93,9 @@ GRAPH = {module: set(imports(module)) - {module} for module in MODULES}
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_down(module: str) -> None:
     up = {target for target in GRAPH[module] if floor(target) > floor(module) and target != "celerylite"}
-    assert not up, f"{module} (floor {floor(module)}) imports {', '.join(f'{t} (floor {floor(t)})' for t in sorted(up))}"
+    assert not up, (
+        f"{module} (floor {floor(module)}) imports {', '.join(f'{t} (floor {floor(t)})' for t in sorted(up))}"
+    )
 
 
 def test_no_circle() -> None:

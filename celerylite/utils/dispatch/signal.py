@@ -9,14 +9,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..functional import fun_accepts_kwargs
-from ..log import get_logger
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ("Signal",)
-
-logger = get_logger(__name__)
 
 #: A receiver connected with `retry=True` is called again without end, after 0, 2, 4, … at most 32 seconds.
 RETRY_STEP = 2.0
@@ -107,7 +107,7 @@ class Signal:
             try:
                 response = receiver(signal=self, sender=sender, **named)
             except Exception as exc:  # a border: receivers are the user's code
-                logger.exception("Signal handler %r raised: %r", receiver, exc)
+                _logger().exception("Signal handler %r raised: %r", receiver, exc)
                 response = exc
             responses.append((receiver, response))
         return responses
@@ -166,8 +166,14 @@ def _until_it_works(fun: Callable[..., Any]) -> Callable[..., Any]:
                 return fun(*args, **kwargs)
             except Exception:  # a border: receivers are the user's code
                 when = f"in {wait:.2f} seconds" if wait else "now"
-                logger.exception("Could not process signal receiver %r. Retrying %s...", fun, when)
+                _logger().exception("Could not process signal receiver %r. Retrying %s...", fun, when)
             sleep(wait)
             wait = min(wait + RETRY_STEP, RETRY_MAX)
 
     return call
+
+
+def _logger() -> logging.Logger:
+    from ..log import get_logger  # lazy: logging takes 10 ms, and importing a program with tasks should be quick
+
+    return get_logger(__name__)
