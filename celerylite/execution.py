@@ -225,7 +225,7 @@ def finish(execution: Execution) -> None:
     failure.
     """
     context = execution.context
-    quiet = not (context.callbacks or context.errbacks or context.chain or context._outbox)
+    quiet = not (context.callbacks or context.errbacks or context.chain or context.chord or context._outbox)
     try:
         record, messages = _result(execution), [] if quiet else followup.messages(execution)
     except Exception as exc:  # user code: results that no serializer can write, callbacks that cannot be sent

@@ -24,6 +24,14 @@ def messages(execution: Execution) -> list[Message]:
     """The messages that a task's outcome sets off."""
     found = list(execution.context._outbox or ())
     state = execution.outcome.state
+    if execution.context.chord:
+        logger.error(
+            "Task %s[%s] is part of a chord, which this release cannot count: its body will not be called. "
+            "Let Celery's workers run chords.",
+            execution.plan.name,
+            execution.context.id,
+            extra={"action": "chord_not_counted"},
+        )
     if state == states.SUCCESS:
         found += _after_success(execution)
     elif state == states.FAILURE:

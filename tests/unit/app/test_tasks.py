@@ -344,15 +344,16 @@ def test_publish_signals_see_and_change_what_is_sent(app: Celery, sent: list) ->
 # -- retrying
 
 
-def test_retry_sends_again_and_raises(app: Celery, sent: list) -> None:
+def test_retry_leaves_its_message_to_the_end_of_the_execution_and_raises(app: Celery, sent: list) -> None:
     job = app.task(name="x", default_retry_delay=7)(lambda a: 1)
     job.push_request(**request(retries=1, ignore_result=True))
     with pytest.raises(Retry) as caught:
         job.retry(exc=KeyError("x"))
+    [message] = job.request._outbox
     job.pop_request()
+    assert not sent
     assert caught.value.when == 7
     assert isinstance(caught.value.exc, KeyError)
-    [message] = sent
     assert (message.headers["id"], message.headers["retries"]) == ("I", 2)
     assert message.headers["ignore_result"] is True
 
@@ -372,6 +373,15 @@ def test_retries_used_up(app: Celery, sent: list) -> None:
             job.retry(exc=exc)
     with pytest.raises(Retry):
         job.retry(max_retries=5)
+    assert len(job.request._outbox) == 1
+    job.pop_request()
+    assert not sent
+
+
+def test_retry_that_does_not_raise_is_sent_at_once(app: Celery, sent: list) -> None:
+    job = app.task(name="x")(lambda a: 1)
+    job.push_request(**request())
+    assert isinstance(job.retry(throw=False), Retry)
     job.pop_request()
     assert len(sent) == 1
 

@@ -17,11 +17,12 @@ from celerylite.utils.abstract import CallableSignature, CallableTask
 from celerylite.utils.collections import AttributeDict, DictAttribute, LimitedSet, force_mapping, lpmerge
 from celerylite.utils.term import colored
 from celerylite.utils.threads import Local, LocalManager, LocalStack, bgThread
+from celerylite.utils.uuids import uuids
 
 
 def test_identifiers_are_random_uuids() -> None:
-    made = {utils.uuid() for _ in range(100)}
-    assert len(made) == 100
+    made = {utils.uuid() for _ in range(100)} | set(uuids(50)) | set(uuids(50))
+    assert len(made) == 200
     for one in made:
         parsed = standard_uuid.UUID(one)
         assert str(parsed) == one and parsed.version == 4 and parsed.variant == standard_uuid.RFC_4122
