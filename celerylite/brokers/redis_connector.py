@@ -76,18 +76,19 @@ class Connector:
 
     def open(self) -> Opened:
         """A fresh connection with the scripts loaded; raises `LinkError`."""
+        uri = self.uri
         try:
             if self.address is None:
                 return self._open_with_redis_py()
             opened, replies = open_session(self.address, _LOADS)
         except OSError as exc:
             self._next_server()
-            raise LinkError(f"cannot connect to {self.uri}: {exc}") from exc
+            raise LinkError(f"cannot connect to {uri}: {exc}") from exc
         for reply in replies:
             if isinstance(reply, ReplyError):
                 opened[1]()
                 self._next_server()
-                raise LinkError(f"cannot load scripts into {self.uri}: {reply}")
+                raise LinkError(f"cannot load scripts into {uri}: {reply}")
         return opened
 
     def _open_with_redis_py(self) -> Opened:

@@ -242,6 +242,9 @@ class Link:
         if disconnect is not None:
             disconnect()
 
+    def __del__(self) -> None:
+        self.drop()
+
     def close(self) -> None:
         """Close for good, forgetting what was not answered."""
         self._unanswered.clear()

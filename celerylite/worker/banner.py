@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import celerylite
+from celerylite import brokers
 
 if TYPE_CHECKING:
     from celerylite.worker import WorkController
@@ -41,7 +42,7 @@ def banner(worker: WorkController) -> str:
         "",
         "[config]",
         _entry("app", f"{app.main or '__main__'}:{id(app):#x}"),
-        _entry("transport", app.connection_for_read().as_uri()),
+        _entry("transport", brokers.as_uri(app.connection_for_read())),
         _entry("results", app.backend.as_uri()),
         _entry("concurrency", f"{worker.concurrency} ({worker.pool_cls})"),
         _entry("task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"),

@@ -293,7 +293,7 @@ class WorkController:
 
     def _on_ready(self) -> None:
         connection_logger.info(
-            "Connected to %s", self.app.connection_for_read().as_uri(), extra={"action": "connected"}
+            "Connected to %s", brokers.as_uri(self.app.connection_for_read()), extra={"action": "connected"}
         )
         logger.info("%s ready.", self.hostname, extra={"action": "ready"})
         signals.worker_ready.send(sender=self)

@@ -70,7 +70,9 @@ def waiting(client: redis.Redis, queue: str) -> list[Any]:
 
 def test_bulk_keeps_the_order_in_every_queue(redis_url: str, redis_client: redis.Redis) -> None:
     app, noop = bulk_app(redis_url)
-    calls = [(noop, (i,), {}, {"queue": ("a", "b")[i % 3 == 0], "priority": 6 if i % 5 == 0 else None}) for i in range(1000)]
+    calls = [
+        (noop, (i,), {}, {"queue": ("a", "b")[i % 3 == 0], "priority": 6 if i % 5 == 0 else None}) for i in range(1000)
+    ]
     results = app.send_tasks(calls)
     assert len({result.id for result in results}) == 1000
     urgent = [i for i in range(1000) if i % 5 == 0]
@@ -85,9 +87,9 @@ def test_bulk_with_delays_and_exchanges_in_between(redis_url: str, redis_client:
     app.broker.declare([Queue("q", Exchange("e"), routing_key="k")])
     options = [{}, {"countdown": 60}, {"exchange": "e", "routing_key": "k"}, {}]
     app.send_tasks([(noop, (i,), {}, options[i % 4]) for i in range(400)])
-    assert redis_client.zcard("celerylite.delayed") == 100
     assert waiting(redis_client, "q") == list(range(2, 400, 4))
-    assert waiting(redis_client, "celery") == [i for i in range(400) if i % 4 in (0, 3)]
+    # Without a worker of ours the delayed ones wait in the queue, as Celery's workers expect.
+    assert sorted(waiting(redis_client, "celery")) == [i for i in range(400) if i % 4 != 2]
     app.broker.close()
 
 
@@ -145,7 +147,9 @@ def test_plain_calls_are_written_as_any_other(redis_url: str) -> None:
     amqp = app.amqp
     for args, kwargs in [((), {}), ((1, "a"), {"k": [1]}), (["\\", '"'], {"x": "y" * 3000})]:
         short = amqp.as_plain_task("id", "name", args, kwargs, "oid", True, "root", "parent")
-        long = amqp.as_task_v2("id", "name", args, kwargs, reply_to="oid", ignore_result=True, root_id="root", parent_id="parent")
+        long = amqp.as_task_v2(
+            "id", "name", args, kwargs, reply_to="oid", ignore_result=True, root_id="root", parent_id="parent"
+        )
         assert json.dumps(short) == json.dumps(long)
     first, second = (amqp.as_plain_task(one, "n", (), {}, "", None).headers for one in "ab")
     assert not any(first[key] is second[key] for key in ("timelimit", "stamps"))
