@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from celerylite.brokers.redis_link import Opened, Reader, ReplyError, pack
+from celerylite.brokers.redis_link import RECEIVE, Opened, Reader, ReplyError, pack
 from celerylite.utils.log import get_logger
 
 logger = get_logger("celerylite.backends.redis")
@@ -195,7 +195,7 @@ class Listener:
                 self._mind_silence()
                 return
             with self._io:
-                data = sock.recv(262144)
+                data = sock.recv(RECEIVE)
             if not data:
                 raise ConnectionError("Redis closed the connection")
             self._heard, self._pinged, self._failures = time.monotonic(), False, 0
@@ -319,3 +319,6 @@ class Listener:
         disconnect, self._disconnect, self._sock = self._disconnect, None, None
         if disconnect is not None:
             disconnect()
+
+    def __del__(self) -> None:
+        self._drop()  # without a word, where Python would warn of a socket that nobody closed

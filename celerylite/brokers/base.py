@@ -125,12 +125,14 @@ class Broker(ABC):
         renewed: Callable[[], float] = lambda: 0.0,
         on_block: Callable[[int], None] = lambda number: None,
         alarm: int | None = None,
+        sure: float = 0.05,
     ) -> Consumer:
         """Start to consume; `serial` promises that one message is run at a time, in the order in which they came.
 
         `renewed` tells when (`uptime`) the keeper last renewed the lease of `lease` seconds; `on_block` is told the
         number of the connection that waits for messages, and 0 when it waits no more; a waiting `fetch` returns when
-        the file number `alarm` becomes readable.
+        the file number `alarm` becomes readable. For `sure` seconds nobody gives away what was taken: less than half the
+        time after which a process counts as hoarding.
         """
 
     @abstractmethod
@@ -146,9 +148,10 @@ class Broker(ABC):
     ) -> None:
         """Send messages in one pipeline; with `retry`, by `policy` (`task_publish_retry_policy`)."""
         batch = messages if isinstance(messages, tuple) else tuple(messages)
-        error = self._try(batch)
-        if error is None:
-            return
+        try:
+            return self._send(batch)
+        except self.connection_errors as exc:
+            error: BaseException | None = exc
         if retry:
             error = self._try_again(batch, error, policy or {})
         if error is not None:
@@ -159,13 +162,6 @@ class Broker(ABC):
     def stream(self) -> Stream:
         """For sending many batches."""
         return Stream(self)
-
-    def _try(self, batch: Sequence[Message]) -> BaseException | None:
-        try:
-            self._send(batch)
-        except self.connection_errors as exc:
-            return exc
-        return None
 
     def _try_again(
         self, batch: Sequence[Message], error: BaseException | None, policy: dict[str, Any]
@@ -184,7 +180,10 @@ class Broker(ABC):
             time.sleep(pause)
             tries += 1
             pause = min(pause + (policy.get("interval_step", 0.2) or 0), policy.get("interval_max", 0.2))
-            error = self._try(batch)
+            try:
+                return self._send(batch)
+            except self.connection_errors as exc:
+                error = exc
         return error
 
     def declare(self, queues: Iterable[Queue]) -> None:  # noqa: B027 (where there is nothing to do)

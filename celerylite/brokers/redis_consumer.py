@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.brokers.redis")
 
-#: Seconds that a batch is surely ours: nobody spares a consumer before it has been busy for twice as long (worker_long_task).
-SURE = 0.05
 #: Longest uninterrupted wait; a process that was asleep longer than this notices by it.
 SLICE = 1.0
 #: Seconds of one blocking take on the server.
@@ -68,12 +66,14 @@ class RedisConsumer(Consumer):
         renewed: Callable[[], float] = lambda: 0.0,
         on_block: Callable[[int], None] = lambda client_id: None,
         alarm: int | None = None,
+        sure: float = 0.05,
     ) -> None:
         self.broker = broker
         self.serial = serial
         self.lease = lease
         self.renewed = renewed
         self.on_block = on_block
+        self.sure = sure
         self._alarms = () if alarm is None else (alarm,)
         self.link = broker.new_link()
         # A waiting fetch owns its link, so threads that finish tasks meanwhile need another one.
@@ -159,7 +159,7 @@ class RedisConsumer(Consumer):
         for number in range(len(reply) // 2):
             list_key = lists[reply[2 * number] - 1]
             field = b"%d\0%b" % (first + number, list_key)
-            taken.append(self._delivery(reply[2 * number + 1], list_key, field, sent + SURE))
+            taken.append(self._delivery(reply[2 * number + 1], list_key, field, sent + self.sure))
         return taken
 
     def _recover(self) -> None:

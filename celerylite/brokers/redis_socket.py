@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.redis_link import REPLY_TIMEOUT, LinkError, Reader, ReplyError, pack
+from celerylite.brokers.redis_link import RECEIVE, REPLY_TIMEOUT, LinkError, Reader, ReplyError, pack
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
@@ -115,7 +115,7 @@ def _talk(sock: socket.socket, commands: tuple[bytes, ...]) -> list[Any]:
     replies: list[Any] = []
     sock.sendall(b"".join(commands))
     while len(replies) < len(commands):
-        data = sock.recv(65536)
+        data = sock.recv(RECEIVE)
         if not data:
             raise LinkError("Redis closed the connection")
         reader.feed(data)

@@ -14,17 +14,17 @@ def uuid() -> str:
     """A new random identifier."""
     # No state of our own: nothing to protect from threads, and neither a forked child nor the copy of a whole machine
     # can repeat what its origin gave out.
-    h = urandom(16).hex()
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+    return _written(urandom(16).hex())
 
 
 def uuids(count: int) -> list[str]:
     """New random identifiers; the system is asked once, which is most of the price."""
-    h = urandom(16 * count).hex()
-    return [
-        f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-4{h[i + 13 : i + 16]}-{_VARIANT[h[i + 16]]}{h[i + 17 : i + 20]}-{h[i + 20 : i + 32]}"
-        for i in range(0, 32 * count, 32)
-    ]
+    digits = urandom(16 * count).hex()
+    return [_written(digits[i : i + 32]) for i in range(0, 32 * count, 32)]
+
+
+def _written(h: str) -> str:
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 
 gen_unique_id = uuid

@@ -72,6 +72,7 @@ class TaskProcess:
             renewed=board.renewed,
             on_block=partial(board.set_blocked, first_slot),
             alarm=alarm,
+            sure=min(0.05, options.long_task / 2),
         )
         self.intake = Intake(app, options, self.consumer)
         self._same_server = broker.same_server(app.backend) and app.backend.status_is_plain

@@ -513,8 +513,7 @@ def test_queue_and_routing(pair: Pair) -> None:
     assert result.get(timeout=10) == 2
     assert pair.record(result.id)["queue"] == "third"
     assert (
-        client.tasks["t.request"].apply_async(queue="third").get(timeout=10)["delivery_info"]["routing_key"]
-        == "third"
+        client.tasks["t.request"].apply_async(queue="third").get(timeout=10)["delivery_info"]["routing_key"] == "third"
     )
 
 

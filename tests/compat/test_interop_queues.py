@@ -102,9 +102,7 @@ def test_workers_of_both_libraries_share_a_queue(mixed: Site) -> None:
 @pytest.mark.parametrize("path", ["clclc", "lclcl", "ccll"])
 def test_a_retry_may_change_sides(mixed: Site, client_lib: str, path: str) -> None:
     task = mixed.client(client_lib).tasks["t.hop"]
-    result = task.apply_async(
-        ([], list(path[1:])), {"keep": {"this": 1}}, queue=path[0], headers={"tenant": "t1"}
-    )
+    result = task.apply_async(([], list(path[1:])), {"keep": {"this": 1}}, queue=path[0], headers={"tenant": "t1"})
     outcome = result.get(timeout=20)
     libs = {"c": THEIRS, "l": OURS}
     assert outcome["path"] == [libs[side] for side in path]
@@ -122,9 +120,7 @@ def test_a_delayed_call_of_one_library_is_run_by_the_worker_of_the_other(mixed: 
 
 
 @BOTH_WAYS
-def test_what_a_stopped_worker_leaves_the_other_library_takes(
-    site: Site, client_lib: str, worker_lib: str
-) -> None:
+def test_what_a_stopped_worker_leaves_the_other_library_takes(site: Site, client_lib: str, worker_lib: str) -> None:
     """Warm shutdown with tasks waiting in the worker: they are back in the queue, in order, for anybody."""
     worker = site.worker("-c", "1", program=worker_lib)
     client = site.client(client_lib)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.crash.project import make_app
@@ -27,6 +28,11 @@ MODES: dict[str, dict[str, Any]] = {
     "early": {},
     "late": {"task_acks_late": True, "task_reject_on_worker_lost": True},
 }
+
+
+#: Parameters for tests of which one mode is enough in the quick suite.
+EARLY_QUICK = ["early", pytest.param("late", marks=pytest.mark.slow)]
+LATE_QUICK = [pytest.param("early", marks=pytest.mark.slow), "late"]
 
 
 def poll(condition: Callable[[], Any], timeout: float, every: float = 0.02) -> Any:

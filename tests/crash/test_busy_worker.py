@@ -10,7 +10,7 @@ import signal
 
 import pytest
 
-from tests.crash.harness import Lab, kill, lost, poll
+from tests.crash.harness import EARLY_QUICK, LATE_QUICK, Lab, kill, lost, poll
 
 pytestmark = pytest.mark.crash
 
@@ -42,7 +42,7 @@ def test_rolling_restarts(lab: Lab, rng: random.Random, mode: str) -> None:
     assert not lab.wait_records(ids, 5)
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_processes_that_retire(lab: Lab, mode: str) -> None:
     """`max_tasks_per_child`: a process ends in the middle of its batch."""
     worker = lab.setup(mode, worker_lease=60.0, worker_max_tasks_per_child=50).worker()
@@ -52,7 +52,7 @@ def test_processes_that_retire(lab: Lab, mode: str) -> None:
     assert len({events[0].pid for events in lab.tally().starts.values()}) >= 10
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", EARLY_QUICK)
 def test_hard_time_limit_among_tiny_tasks(lab: Lab, mode: str) -> None:
     """The process is killed with a batch in its hands; only the slow task pays."""
     worker = lab.setup(mode, worker_lease=60.0).worker()
@@ -69,19 +69,21 @@ def test_hard_time_limit_among_tiny_tasks(lab: Lab, mode: str) -> None:
     assert worker.returncode is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("long", [0.02, 0.1])
 @pytest.mark.parametrize("mode", ["early", "late"])
-def test_short_tasks_behind_long_ones(lab: Lab, rng: random.Random, mode: str) -> None:
+def test_short_tasks_behind_long_ones(lab: Lab, rng: random.Random, mode: str, long: float) -> None:
     """Taken from a busy process and given to others while that process may be just about to start them."""
-    lab.setup(mode, worker_lease=60.0, worker_long_task=0.02)
+    lab.setup(mode, worker_lease=60.0, worker_long_task=long)
     for name in ("w1", "w2"):
         lab.worker(name)
     ids: list[str] = []
     for _ in range(20):
-        ids += lab.send(60) + lab.send(1, rng.uniform(0.01, 0.08))
+        ids += lab.send(60) + lab.send(1, long * rng.uniform(0.5, 3.0))
     assert_each_once(lab, ids, 20)
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_thread_pool_killed(lab: Lab, mode: str) -> None:
     """One process, many running tasks: each of them is accounted for."""
     worker = lab.setup(mode, worker_delivery_limit=None).worker(concurrency=8, pool="threads")

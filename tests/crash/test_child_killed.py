@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash.harness import Lab, Worker, kill, lost, poll
+from tests.crash.harness import LATE_QUICK, Lab, Worker, kill, lost, poll
 
 pytestmark = pytest.mark.crash
 
@@ -90,7 +90,7 @@ def test_late_without_reject_fails_what_ran(lab: Lab, rng: random.Random) -> Non
     assert not {key for key in tally.unfinished(ids) if not lost(records[key])}
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_what_waits_in_a_killed_process_goes_on_at_once(lab: Lab, mode: str) -> None:
     """Not after a lease: the parent knows of the death, so the messages are back before a second has gone."""
     worker = lab.setup(mode, worker_lease=30.0).worker(concurrency=1)
@@ -111,6 +111,7 @@ def test_what_waits_in_a_killed_process_goes_on_at_once(lab: Lab, mode: str) -> 
     assert sum(times - 1 for times in lab.tally().doubled().values()) <= (0 if mode == "early" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_long_queue_survives_the_death_of_all_children_at_once(lab: Lab, mode: str) -> None:
     worker = lab.setup(mode).worker()

@@ -91,6 +91,7 @@ def test_promoting_process_killed_again_and_again(lab: Lab, rng: random.Random) 
     assert worker.returncode is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_countdown_longer_than_the_visibility_timeout(lab: Lab, mode: str) -> None:
     """Celery runs these again and again: they wait unacknowledged in its worker. Here each runs once."""

@@ -37,6 +37,7 @@ def assert_resumes(lab: Lab, within: float) -> None:
     assert not lab.wait_finished(ids, within), f"the worker did not resume within {within:g} s"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_reset_while_idle_and_while_busy(lab: Lab, proxy: Proxy, mode: str) -> None:
     worker = lab.setup(mode).worker(broker_url=lab.through(proxy))
@@ -195,9 +196,7 @@ def test_delay_into_a_black_hole_ends(lab: Lab, proxy: Proxy) -> None:
     from kombu.exceptions import OperationalError
 
     policy = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
-    app = client_app(
-        lab.setup("early"), proxy, task_publish_retry_policy=policy, broker_transport_options=QUICK
-    )
+    app = client_app(lab.setup("early"), proxy, task_publish_retry_policy=policy, broker_transport_options=QUICK)
     app.tasks["crash.work"].delay()  # type: ignore[attr-defined]
     proxy.black_hole()
     began = time.monotonic()

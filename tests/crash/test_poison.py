@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.crash.harness import Lab, Worker, lost, poll
+from tests.crash.harness import EARLY_QUICK, Lab, Worker, lost, poll
 
 pytestmark = pytest.mark.crash
 
 LIMIT = 3
-#: Deaths that take the task process with them.
-MORTAL = ["exit", "segfault", "killed"]
+#: Deaths that take the task process with them; one is enough in the quick suite.
+DEADLY = ["exit", "segfault", "killed"]
+MORTAL = ["exit", *(pytest.param(how, marks=pytest.mark.slow) for how in DEADLY[1:])]
 
 
 def supervise(lab: Lab, done: Callable[[], Any], timeout: float) -> list[Worker]:
@@ -86,7 +87,7 @@ def test_a_task_that_kills_its_parent_too(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("how", ["memory", "sys_exit"])
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", EARLY_QUICK)
 def test_errors_that_are_no_ordinary_exceptions(lab: Lab, mode: str, how: str) -> None:
     """MemoryError ends Celery's main process; here such a task fails, and nothing else happens."""
     worker = lab.setup(mode, worker_delivery_limit=LIMIT).worker()
@@ -107,7 +108,7 @@ def test_many_poisons_among_many_tasks(lab: Lab, rng: random.Random, mode: str) 
     bad: list[str] = []
     for _ in range(12):
         good += lab.send(10, 0.005)
-        bad += lab.send(1, rng.choice([*MORTAL, "memory", "sys_exit"]), task="crash.die")
+        bad += lab.send(1, rng.choice([*DEADLY, "memory", "sys_exit"]), task="crash.die")
     assert not lab.wait_records([*good, *bad], 40)
     lab.wait_quiet(1.0)
     tally = lab.tally()

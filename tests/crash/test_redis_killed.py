@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.crash.harness import Lab, outlast, poll
+from tests.crash.harness import LATE_QUICK, Lab, outlast, poll
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.crash
@@ -94,7 +94,7 @@ def test_redis_killed_three_times(durable_lab: Lab, rng: random.Random, mode: st
     assert not doubled - sender.troubled, "nobody died who held a task"
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_redis_killed_once(durable_lab: Lab, mode: str) -> None:
     lab = durable_lab.setup(mode)
     worker = lab.worker()

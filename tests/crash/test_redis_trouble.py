@@ -10,6 +10,8 @@ from tests.crash.harness import Lab, outlast, poll, send_signal
 
 pytestmark = pytest.mark.crash
 
+COMMANDS = ["SCRIPT FLUSH", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub"]
+
 
 def assert_all_once(lab: Lab, ids: list[str], timeout: float) -> None:
     """Every task ran to its end, once, and has its result."""
@@ -56,7 +58,8 @@ def test_away_for_longer_than_the_lease_while_long_tasks_run(durable_lab: Lab, h
     assert [worker.returncode for worker in workers] == [None, None, None]
 
 
-@pytest.mark.parametrize("command", ["SCRIPT FLUSH", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub"])
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["early", "late"])
 def test_operators_commands(lab: Lab, mode: str, command: str) -> None:
     worker = lab.setup(mode).worker()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.crash.harness import Lab, kill, outlast, poll
+from tests.crash.harness import LATE_QUICK, Lab, kill, outlast, poll
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.crash
@@ -23,10 +23,8 @@ def slowest_delay(lab: Lab, ids: list[str], seconds: float) -> float:
     return slowest
 
 
-@pytest.mark.parametrize(
-    "down", [pytest.param(1.5, id="1.5s"), pytest.param(10.0, id="10s", marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("down", [pytest.param(1.5, id="1.5s"), pytest.param(10.0, id="10s", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_no_result_is_missing(lab: Lab, result_redis: RedisServer, mode: str, down: float) -> None:
     lab.backend_url = result_redis.url()
     worker = lab.setup(mode, worker_lease=5.0).worker()

@@ -7,18 +7,18 @@ import signal
 
 import pytest
 
-from tests.crash.harness import Lab, poll, send_signal
+from tests.crash.harness import EARLY_QUICK, LATE_QUICK, Lab, poll, send_signal
 
 pytestmark = pytest.mark.crash
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_control_process_killed(lab: Lab, mode: str) -> None:
     """It is started again; no task notices, no lease runs out."""
     worker = lab.setup(mode, worker_lease=1.0).worker()
     old, processes = worker.control_process(), worker.task_processes()
     assert old is not None
-    short, long = lab.send(60, 0.02), lab.send(1, 3.0)
+    short, long = lab.send(60, 0.02), lab.send(1, 2.5)
     delayed = lab.send(5, countdown=1.5)
     assert poll(lambda: len(lab.tally().starts) >= 5, 5)
 
@@ -51,11 +51,11 @@ def test_control_process_killed_again_and_again(lab: Lab) -> None:
     assert worker.returncode is None
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", EARLY_QUICK)
 def test_parent_killed(lab: Lab, mode: str) -> None:
     """The others see the end of their pipes: running tasks end, the rest goes back, a new worker takes over."""
     worker = lab.setup(mode, worker_lease=30.0).worker("same")
-    ids = lab.send(40, 0.2)
+    ids = lab.send(24, 0.1)
     assert poll(lambda: len(lab.tally().starts) >= 4, 10)
 
     send_signal(worker.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.crash.harness import Lab, Worker, poll
+from tests.crash.harness import LATE_QUICK, Lab, Worker, poll
 
 pytestmark = pytest.mark.crash
 
@@ -76,7 +76,7 @@ class Siege:
             assert sum(times - 1 for times in doubled.values()) <= self.unlucky
 
 
-@pytest.mark.parametrize("mode", ["early", "late"])
+@pytest.mark.parametrize("mode", LATE_QUICK)
 def test_two_kills_while_draining(lab: Lab, rng: random.Random, mode: str) -> None:
     lab.setup(mode, worker_lease=1.0, task_ignore_result=True)
     siege = Siege(lab, rng)

@@ -187,9 +187,7 @@ def test_two_hundred_fuzzed_messages(site: Site) -> None:
 def lost(site: Site, spoilt: list[tuple[str, bytes]]) -> list[bytes]:
     """The spoilt messages of which there is no trace: not set aside, not run, not waiting, no result."""
     letters = {letter.raw for letter in site.client().broker.dead(10_000)}
-    standing = b"".join(
-        text for key, text in dump_keys(site.redis).items() if not key.startswith("celery-task-meta-")
-    )
+    standing = b"".join(text for key, text in dump_keys(site.redis).items() if not key.startswith("celery-task-meta-"))
     ran = {event.data.get("marker") for event in site.ledger.events("start")}
     ran |= {event.key for event in site.ledger.events()}
     missing = []
@@ -208,7 +206,5 @@ def test_more_fuzzed_messages(site: Site, seed: int) -> None:
     for _, raw in spoilt:
         site.redis.lpush("celery", raw)
     good_call_after(site)
-    assert [result.get(timeout=30) for result in [client.tasks["t.add"].delay(n) for n in range(20)]] == list(
-        range(20)
-    )
+    assert [result.get(timeout=30) for result in [client.tasks["t.add"].delay(n) for n in range(20)]] == list(range(20))
     wait_for(lambda: not lost(site, spoilt), 30, "all spoilt messages to be found again", 0.5)

@@ -25,9 +25,7 @@ APP = "tests.support.app"
 
 def run(site: Site, *argv: str, timeout: float = 20, **options: Any) -> tuple[int, str]:
     """Run a whole command line of the library to its end; returns exit code and output."""
-    worker = site.workers(
-        None, argv=[sys.executable, "-m", OURS, *argv], env=site.environment(**options), ready=False
-    )
+    worker = site.workers(None, argv=[sys.executable, "-m", OURS, *argv], env=site.environment(**options), ready=False)
     return worker.wait(timeout), worker.log()
 
 
@@ -279,9 +277,7 @@ def test_started_by_the_app(site: Site, method: str) -> None:
 
 
 def _source_env() -> dict[str, str]:
-    return (
-        {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])} if USE_SOURCE else {}
-    )
+    return {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])} if USE_SOURCE else {}
 
 
 # -- what goes wrong is said

@@ -26,9 +26,7 @@ class Running:
     def __init__(self, site: Site, pool: str) -> None:
         self.site = site
         self.pool = pool
-        self.worker: WorkerProcess = site.worker(
-            "-P", pool, "-c", "2", signals="task", conf={"result_extended": True}
-        )
+        self.worker: WorkerProcess = site.worker("-P", pool, "-c", "2", signals="task", conf={"result_extended": True})
         self.client = site.client()
         self.ledger = site.ledger
 
@@ -281,9 +279,7 @@ def test_nothing_stays_behind(running: Running) -> None:
     results = [running.call("add", n, n) for n in range(50)]
     assert [result.get(timeout=10) for result in results] == [2 * n for n in range(50)]
     for result in results[::10]:
-        wait_for(
-            lambda tid=result.id: not broker_keys_with(running.site.redis, tid), what="the message to be gone"
-        )
+        wait_for(lambda tid=result.id: not broker_keys_with(running.site.redis, tid), what="the message to be gone")
 
 
 # -- hooks and signals
@@ -297,8 +293,7 @@ def test_nothing_stays_behind(running: Running) -> None:
         (
             "retry",
             # A task that will be retried has not returned.
-            ["before_start", "run", "on_retry"]
-            + ["before_start", "run", "on_success", "after_return:SUCCESS"],
+            ["before_start", "run", "on_retry"] + ["before_start", "run", "on_success", "after_return:SUCCESS"],
         ),
     ],
 )
@@ -307,10 +302,7 @@ def test_hooks(running: Running, how: str, expected: list[str]) -> None:
     result.get(timeout=10, propagate=False)
     running.ledger.wait("after_return", result.id)
     events = [event for event in running.ledger.events(key=result.id) if not event.name.startswith("signal")]
-    names = [
-        f"{event.name}:{event.data['status']}" if event.name == "after_return" else event.name
-        for event in events
-    ]
+    names = [f"{event.name}:{event.data['status']}" if event.name == "after_return" else event.name for event in events]
     if how == "retry":  # another process may take the retry before this one is through
         assert sorted(names) == sorted(expected)
     else:
@@ -344,9 +336,7 @@ def test_what_task_signals_carry(running: Running) -> None:
     result = running.call("fail", "ValueError", "x")
     result.get(timeout=10, propagate=False)
     running.ledger.wait("signal:task_postrun", result.id)
-    data = {
-        event.name.removeprefix("signal:task_"): event.data for event in running.ledger.events(key=result.id)
-    }
+    data = {event.name.removeprefix("signal:task_"): event.data for event in running.ledger.events(key=result.id)}
     assert data["prerun"]["task"] == "t.fail"
     assert data["prerun"]["sender"] == "t.fail"
     assert data["prerun"]["args"] in ("['ValueError', 'x']", "('ValueError', 'x')")

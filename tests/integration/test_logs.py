@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import OURS, THEIRS, Site
+from tests.support.waiting import wait_for
 from tests.support.worker import WorkerProcess
 
 STAMP = r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: "
@@ -85,18 +86,14 @@ def test_raised_unexpected(worker: WorkerProcess, module_site: Site) -> None:
 
 def test_raised_expected(worker: WorkerProcess, module_site: Site) -> None:
     tid = call(module_site, "throws")
-    worker.wait_log(
-        STAMP + rf"INFO/[\w-]+\] Task t\.throws\[{tid}\] raised expected: Expected\('as foreseen'\)"
-    )
+    worker.wait_log(STAMP + rf"INFO/[\w-]+\] Task t\.throws\[{tid}\] raised expected: Expected\('as foreseen'\)")
 
 
 def test_retry(worker: WorkerProcess, module_site: Site) -> None:
     tid = call(module_site, "flaky", 1)
     worker.wait_log(STAMP + rf"INFO/[\w-]+\] Task t\.flaky\[{tid}\] retry: Retry in 0\.05s$")
     tid = call(module_site, "hopeless")
-    worker.wait_log(
-        STAMP + rf"INFO/[\w-]+\] Task t\.hopeless\[{tid}\] retry: Retry in 0s: Broken\(7, 'still'\)"
-    )
+    worker.wait_log(STAMP + rf"INFO/[\w-]+\] Task t\.hopeless\[{tid}\] retry: Retry in 0s: Broken\(7, 'still'\)")
 
 
 def test_ignored(worker: WorkerProcess, module_site: Site) -> None:
@@ -149,9 +146,7 @@ def test_logging_signals(worker: WorkerProcess, module_site: Site) -> None:
         "sender",
         "signal",
     ]
-    assert "celery.task" in {
-        event.key for event in module_site.ledger.events("signal:after_setup_task_logger")
-    }
+    assert "celery.task" in {event.key for event in module_site.ledger.events("signal:after_setup_task_logger")}
 
 
 # -- settings
@@ -198,10 +193,6 @@ def test_warning_level_shows_no_tasks(site: Site) -> None:
 def test_a_log_file_per_process(site: Site, tmp_path: Any) -> None:
     site.worker("-c", "1", "-n", "w1@%h", "-f", str(tmp_path / "%n%I.log"), ready=False)
     tid = call(site, "add", 1, 2)
-    from tests.support.waiting import wait_for
-
     child = tmp_path / "w1-1.log"
-    wait_for(
-        lambda: child.exists() and f"t.add[{tid}] succeeded" in child.read_text(), what="the child's log file"
-    )
-    assert " ready." in (tmp_path / "w1.log").read_text()
+    wait_for(lambda: child.exists() and f"t.add[{tid}] succeeded" in child.read_text(), what="the child's log file")
+    wait_for(lambda: " ready." in (tmp_path / "w1.log").read_text(), what="the parent's log file")

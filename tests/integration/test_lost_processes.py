@@ -65,9 +65,7 @@ def test_reject_on_worker_lost_runs_it_again(site: Site) -> None:
 def test_a_message_that_kills_again_and_again_is_set_aside(site: Site) -> None:
     client = site.client()
     result = client.tasks["t.die_late_reject"].delay(times=99)
-    letters = wait_for(
-        lambda: [x for x in client.broker.dead(100) if x.task_id == result.id], 15, "a dead letter"
-    )
+    letters = wait_for(lambda: [x for x in client.broker.dead(100) if x.task_id == result.id], 15, "a dead letter")
     assert site.ledger.count("start", result.id) == 3
     assert letters[0].task_name == "t.die_late_reject"
     assert letters[0].queue == "celery"
@@ -130,9 +128,7 @@ def test_every_child_killed_at_once(site: Site) -> None:
 
 
 @pytest.mark.slow
-def test_retry_on_worker_lost(
-    new_redis_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_retry_on_worker_lost(new_redis_url: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> None:
     conf = {
         "task_retry_on_worker_lost": True,
         "task_annotations": {"*": {"default_retry_delay": 1, "max_retries": 2}},

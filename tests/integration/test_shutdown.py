@@ -89,9 +89,7 @@ def test_an_idle_worker_ends_quickly(site: Site, pool: str) -> None:
 
 
 @pytest.mark.parametrize("pool", ["prefork"] if OURS == THEIRS else POOLS)
-@pytest.mark.parametrize(
-    "signals", ["QUIT", "TERM QUIT", "INT INT"] + ([] if OURS == THEIRS else ["TERM TERM"])
-)
+@pytest.mark.parametrize("signals", ["QUIT", "TERM QUIT", "INT INT"] + ([] if OURS == THEIRS else ["TERM TERM"]))
 def test_cold_gives_late_tasks_back(site: Site, pool: str, signals: str) -> None:
     scene = Scene(site, pool, "t.work_late")
     first, *second = signals.split()
@@ -281,9 +279,7 @@ def test_as_pid_1(site: Site, pool: str) -> None:
 def _source_path() -> str:
     from tests.support.worker import ROOT, USE_SOURCE
 
-    return os.pathsep.join([*([str(ROOT)] if USE_SOURCE else []), os.environ.get("PYTHONPATH", "")]).strip(
-        os.pathsep
-    )
+    return os.pathsep.join([*([str(ROOT)] if USE_SOURCE else []), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 
 
 def _inner_pid(pid: int) -> str:

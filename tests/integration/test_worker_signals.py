@@ -58,9 +58,7 @@ def test_process_init_comes_before_the_first_task_and_shutdown_after_the_last(si
 @pytest.mark.skipif(OURS == THEIRS, reason="Celery does not always send it")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGQUIT", "max-tasks", "parent killed"])
 def test_process_shutdown_is_always_sent(site: Site, how: str) -> None:
-    worker = site.worker(
-        "-c", "1", "--max-tasks-per-child", "1" if how == "max-tasks" else "100", signals="worker"
-    )
+    worker = site.worker("-c", "1", "--max-tasks-per-child", "1" if how == "max-tasks" else "100", signals="worker")
     assert site.client().tasks["t.add"].delay(1, 1).get(timeout=10) == 2
     if how == "max-tasks":
         site.ledger.wait("signal:worker_process_shutdown")

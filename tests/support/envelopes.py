@@ -263,9 +263,7 @@ def _cut(rng: random.Random, marker: str) -> bytes:
 def _all_paths(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if not isinstance(value, dict):
         return [path]
-    return ([path] if path else []) + [
-        found for key in value for found in _all_paths(value[key], (*path, key))
-    ]
+    return ([path] if path else []) + [found for key in value for found in _all_paths(value[key], (*path, key))]
 
 
 def _at_random_path(rng: random.Random, message: dict[str, Any]) -> tuple[dict[str, Any], str]:

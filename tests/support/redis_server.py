@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from .lifeline import die_with_parent
 from .waiting import wait_for
 
 DATABASES = 1024
@@ -85,7 +86,9 @@ class RedisServer:
         ]  # fmt: skip
         log = (self.directory / "redis.log").open("ab")
         with log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent
+            )
         wait_for(self._answers, 20, "redis-server to answer")
         return self
 

@@ -55,9 +55,7 @@ def connect_signals(lib: str, ledger: Ledger, groups: list[str]) -> None:
     def connect(name: str) -> None:
         def receiver(sender: Any = None, **named: Any) -> None:
             data = {key: _plain(value) for key, value in named.items() if key != "signal"}
-            ledger.write(
-                f"signal:{name}", _key_of(sender, named), sender=_plain(sender), ppid=os.getppid(), **data
-            )
+            ledger.write(f"signal:{name}", _key_of(sender, named), sender=_plain(sender), ppid=os.getppid(), **data)
 
         getattr(signals, name).connect(receiver, weak=False)
 

@@ -413,9 +413,7 @@ def _hooked_tasks(app: Any, ledger: Any) -> None:
         def on_retry(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
             ledger.write("on_retry", task_id, exc=repr(exc))
 
-        def after_return(
-            self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-        ) -> None:
+        def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
             ledger.write("after_return", task_id, status=status)
 
     @app.task(shared=False, name="t.hooked", bind=True, base=Hooked, max_retries=2)

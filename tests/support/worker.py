@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .lifeline import die_with_parent
 from .waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,9 +57,7 @@ class WorkerProcess:
             path.append(os.environ["PYTHONPATH"])
         # As root with pickle accepted, Celery refuses to start without C_FORCE_ROOT.
         # Unbuffered, because the log is read while it grows.
-        env.update(
-            PYTHONPATH=os.pathsep.join(path), QUEUE_LIB=self.program, C_FORCE_ROOT="1", PYTHONUNBUFFERED="1"
-        )
+        env.update(PYTHONPATH=os.pathsep.join(path), QUEUE_LIB=self.program, C_FORCE_ROOT="1", PYTHONUNBUFFERED="1")
         env.update(extra)
         env[MARK] = self.mark
         return env
@@ -70,7 +69,7 @@ class WorkerProcess:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env=self.env, cwd=self.cwd or ROOT, start_new_session=True,
+                env=self.env, cwd=self.cwd or ROOT, start_new_session=True, preexec_fn=die_with_parent,
             )  # fmt: skip
         return self
 
@@ -97,9 +96,7 @@ class WorkerProcess:
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"the worker did not end in {timeout:g} s; its log:\n{self.tail()}"
-            ) from None
+            raise AssertionError(f"the worker did not end in {timeout:g} s; its log:\n{self.tail()}") from None
 
     def signal(self, signum: int) -> None:
         """Send a signal to the first process only."""
@@ -156,9 +153,7 @@ class WorkerProcess:
             ended = self.returncode is not None
             matches = list(regex.finditer(self.log()))
             if len(matches) < count and ended:
-                raise AssertionError(
-                    f"ended ({self.returncode}) without logging {pattern!r}; its log:\n{self.tail()}"
-                )
+                raise AssertionError(f"ended ({self.returncode}) without logging {pattern!r}; its log:\n{self.tail()}")
             return matches if len(matches) >= count else []
 
         try:

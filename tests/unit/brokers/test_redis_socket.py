@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from celerylite import Celery, brokers
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_socket import Address, address_of, open_session
+from celerylite.exceptions import TimeoutError
 from tests.support.redis_server import RedisServer
 
 PING = pack(b"PING")
@@ -115,6 +117,17 @@ def test_the_next_server_of_a_failover_list(redis_server: RedisServer) -> None:
     link = Link(connector.open)
     assert link.call(PING) == b"PONG" and connector.db == 5
     link.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_app_that_is_never_closed_does_not_warn(redis_url: str) -> None:
+    app = Celery(broker=redis_url, backend=redis_url, set_as_current=False)
+    result = app.send_task("add")
+    assert result.state == "PENDING"
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.1)
+    del app, result
+    gc.collect()
 
 
 def test_a_bad_database_is_named() -> None:
