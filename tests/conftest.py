@@ -9,6 +9,7 @@ import gc
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,12 @@ class Site:
         self.url = url
         self.ledger = ledger
         self.workers = workers
-        self.redis = redis.Redis.from_url(url)
         self._clients: list[Any] = []
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """A client of the database (of a plain redis:// URL)."""
+        return redis.Redis.from_url(self.url)
 
     def client(self, lib: str = OURS, **conf: Any) -> Any:
         """An app of `lib` in this process that sends to this site; its tasks are in `.tasks["t.…"]`."""
@@ -196,7 +201,8 @@ class Site:
     def close(self) -> None:
         """End workers and connections."""
         self.workers.close()
-        self.redis.close()
+        if "redis" in vars(self):
+            self.redis.close()
         for client in self._clients:
             client.close()
 

@@ -131,8 +131,8 @@ class Broker(ABC):
 
         `renewed` tells when (`uptime`) the keeper last renewed the lease of `lease` seconds; `on_block` is told the
         number of the connection that waits for messages, and 0 when it waits no more; a waiting `fetch` returns when
-        the file number `alarm` becomes readable. For `sure` seconds nobody gives away what was taken: less than half the
-        time after which a process counts as hoarding.
+        the file number `alarm` becomes readable. For `sure` seconds nobody gives away what was taken: less than half
+        the time after which a process counts as hoarding.
         """
 
     @abstractmethod

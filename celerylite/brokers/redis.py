@@ -2,8 +2,9 @@
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DB]    rediss://…    redis+socket:///PATH    sentinel://HOST:PORT;sentinel://…
 
-Options (`broker_transport_options`) are kombu's: `global_keyprefix`, `socket_timeout`, `socket_connect_timeout`, `master_name`, …
-This file is the sending side; `redis_consumer` takes, `redis_keeper` looks after leases and due messages.
+Options (`broker_transport_options`) are kombu's: `global_keyprefix`, `socket_timeout`, `socket_connect_timeout`,
+`master_name`, … This file is the sending side; `redis_consumer` takes, `redis_keeper` looks after leases and due
+messages.
 """
 
 from __future__ import annotations
@@ -230,7 +231,8 @@ class RedisBroker(Broker):
         keys = [key for queue in queues for key in self.list_keys(queue)]
         if not keys:
             return 0
-        lengths = self._call([pack(b"MULTI"), *(pack(b"LLEN", key) for key in keys), pack(b"DEL", *keys), pack(b"EXEC")])
+        counting = [pack(b"LLEN", key) for key in keys]
+        lengths = self._call([pack(b"MULTI"), *counting, pack(b"DEL", *keys), pack(b"EXEC")])
         return sum(lengths[-1][:-1])
 
     def queue_length(self, queue: str) -> int:

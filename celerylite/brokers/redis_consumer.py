@@ -1,8 +1,8 @@
 """Taking from Redis: what one task process holds, and every way in which it lets go of a message.
 
-A message is taken by a script that moves it into this consumer's own hash, or, when there is nothing, by a blocking move of one
-message into its inbox. Acknowledgements and results are posted without waiting and sent again after a reconnect; the scripts are
-guarded by whether the message is still held, so that repeating them does no harm.
+A message is taken by a script that moves it into this consumer's own hash, or, when there is nothing, by a blocking
+move of one message into its inbox. Acknowledgements and results are posted without waiting and sent again after a
+reconnect; the scripts are guarded by whether the message is still held, so that repeating them does no harm.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ logger = logging.getLogger("celery.brokers.redis")
 SLICE = 1.0
 #: Seconds of one blocking take on the server.
 BLOCK = 10.0
-#: Unanswered commands after which their replies are waited for. They have long come when all is well; when the network swallows
-#: everything, this is how many tasks may start whose acknowledgement never arrives. Reading 12 at a time costs 1 µs a task.
+#: Unanswered commands after which their replies are waited for. They have long come when all is well; when the
+#: network swallows everything, this is how many tasks may start whose acknowledgement never arrives. Reading 12 at a
+#: time costs 1 µs a task.
 BACKLOG = 12
 #: Seconds that a process which is ending waits for a server that is gone.
 PATIENCE = 8.0
@@ -151,7 +152,8 @@ class RedisConsumer(Consumer):
         reply = self.link.call(
             pack(
                 b"EVALSHA", scripts.TAKE.sha, b"%d" % (3 + len(lists)), self._held, self._leases, self._inbox, *lists,
-                self._ident, b"%f" % self.lease, b"%d" % most, b"%d" % first, b"%d" % scripts.TAKE_BYTES, b"%d" % inbox_list,
+                self._ident, b"%f" % self.lease, b"%d" % most, b"%d" % first,
+                b"%d" % scripts.TAKE_BYTES, b"%d" % inbox_list,
             )
         )  # fmt: skip
         self._uncertain = self._sequence
@@ -174,7 +176,9 @@ class RedisConsumer(Consumer):
         )
 
     def _block(self, most: int, wait: float) -> list[Delivery]:
-        """Wait on the server for one message of the first queue; the keeper ends the wait when another queue has some."""
+        """Wait on the server for one message of the first queue; the keeper ends the wait when another queue has
+        some.
+        """
         if not self._client_id:
             self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
         got: list[Any] = []

@@ -1,7 +1,9 @@
-"""The housekeeping of one worker on Redis: renew leases, promote due messages, return what the dead left, wake who waits.
+"""The housekeeping of one worker on Redis: renew leases, promote due messages, return what the dead left, wake who
+waits.
 
-One thread of the control process uses it. Waiting costs nothing: the server tells (client tracking) when a key changes that
-matters: the delayed set, and the lists on which no consumer blocks. Servers that cannot are looked at every `POLL` seconds.
+One thread of the control process uses it. Waiting costs nothing: the server tells (client tracking) when a key
+changes that matters: the delayed set, and the lists on which no consumer blocks. Servers that cannot are looked at
+every `POLL` seconds.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ LOOK_AGAIN = 0.05
 CHANGES_APART = 0.01
 #: Seconds between looks at consumers that are gone, until they are forgotten.
 RECLAIM_AGAIN = 1.0
-#: Seconds after its lease for which a dead consumer is looked at: the server may still serve a blocking take of a machine that
-#: vanished without a word, and what it moves must be found.
+#: Seconds after its lease for which a dead consumer is looked at: the server may still serve a blocking take of a
+#: machine that vanished without a word, and what it moves must be found.
 FORGET_AFTER = BLOCK + 10.0
 INVALIDATE = b"__redis__:invalidate"
 
@@ -93,7 +95,9 @@ class RedisKeeper(Keeper):
         return min(soon, RECLAIM_AGAIN if gone else self.lease)
 
     def _reclaim_one(self, ident: bytes, limit: int | None, on_buried: OnBuried) -> None:
-        """A serial consumer runs its oldest message when it dies (or the one it has marked), one with threads all it has."""
+        """A serial consumer runs its oldest message when it dies (or the one it has marked), one with threads all it
+        has.
+        """
         serial = ident[:1] == b"s"
         entries = self._entries(ident)
         marked = any(_is_marked(field) for field, _ in entries)
@@ -199,7 +203,8 @@ class RedisKeeper(Keeper):
     # -- waiting
 
     def wait(self, timeout: float, blocked: Callable[[], Iterable[int]]) -> bool:
-        """Sleep until `timeout`, until `wake`, or until something changed that `promote` should see; True where it may have.
+        """Sleep until `timeout`, until `wake`, or until something changed that `promote` should see; True where it
+        may have.
 
         Messages in lists on which nobody blocks are noticed here; `blocked` names the connections of consumers to wake.
         """

@@ -115,7 +115,8 @@ def test_black_hole_with_another_worker(lab: Lab, proxy: Proxy) -> None:
     assert not left, f"{len(left)} did not run"
     lab.wait_quiet(3.0)
     doubled = lab.tally().doubled()
-    # What was acknowledged into the dark was started here, and looks unacknowledged to everybody else.
+    # An acknowledgement that went into the dark looks to everybody else as if it had never been given. A process starts
+    # no more than a few tasks (see the consumer) while the answers to its acknowledgements stay away.
     assert len(doubled) <= 16 * dark.processes, f"{len(doubled)} run twice"
 
 

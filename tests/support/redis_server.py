@@ -55,9 +55,17 @@ def free_port() -> int:
 class RedisServer:
     """One server process. `appendonly=True` writes every command to disk before it answers."""
 
-    def __init__(self, appendonly: bool = False, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        appendonly: bool = False,
+        extra: tuple[str, ...] = (),
+        port: int | None = None,
+        config: Path | None = None,
+    ) -> None:
         self.binary = require_binary()
-        self.port = free_port()
+        self.port = port or free_port()
+        #: A Sentinel's configuration; then the other options do not matter.
+        self.config = config
         self.directory = Path(tempfile.mkdtemp(prefix="celerylite-redis-"))
         self.appendonly = appendonly
         self.extra = extra
@@ -79,18 +87,22 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         """Start it (again, on the same port) and wait until it answers."""
-        command = [
+        log = (self.directory / "redis.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent
+            )
+        wait_for(self._answers, 20, "redis-server to answer")
+        return self
+
+    def _command(self) -> list[str]:
+        if self.config is not None:
+            return [self.binary, str(self.config), "--sentinel"]
+        return [
             self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
             "--databases", str(DATABASES), "--save", "", "--loglevel", "warning",
             "--appendonly", "yes" if self.appendonly else "no", "--appendfsync", "always", *self.extra,
         ]  # fmt: skip
-        log = (self.directory / "redis.log").open("ab")
-        with log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent
-            )
-        wait_for(self._answers, 20, "redis-server to answer")
-        return self
 
     def _answers(self) -> bool:
         assert self.process is not None
