@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -142,7 +143,7 @@ class Link:
         """Connect if need be, and send again what was posted and never answered."""
         if self._sock is None:
             sock, self._disconnect = self._connect()
-            sock.settimeout(self.timeout)
+            _set_timeout(sock, self.timeout)
             self._reader = Reader()
             self._sock = sock
             kept = [entry for entry in self._unanswered if entry[0] is not None]
@@ -168,11 +169,11 @@ class Link:
         self._unanswered.append((None, on_reply))
         self._write(command)
 
-    def call(self, command: bytes, timeout: float | None = None) -> Any:
+    def call(self, command: bytes) -> Any:
         """Send and wait for the reply; raises `ReplyError` for a refusal, `LinkError` when the connection breaks."""
-        return self.call_many((command,), timeout)[0]
+        return self.call_many((command,))[0]
 
-    def call_many(self, commands: Iterable[bytes], timeout: float | None = None) -> list[Any]:
+    def call_many(self, commands: Iterable[bytes]) -> list[Any]:
         """Send commands in one write and wait for all their replies."""
         got: list[Any] = []
         commands = tuple(commands)
@@ -180,21 +181,20 @@ class Link:
         self._unanswered.extend([(None, got.append)] * len(commands))
         self._write(commands[0] if len(commands) == 1 else b"".join(commands))
         while len(got) < len(commands):
-            self.read(timeout)
+            self.read()
         for reply in got:
             if type(reply) is ReplyError:
                 raise reply
         return got
 
-    def read(self, timeout: float | None = None) -> int:
+    def read(self) -> int:
         """Wait for bytes, hand out every whole reply; returns how many. A silent server is a broken connection."""
         sock = self.open()
         try:
-            if timeout is not None:
-                sock.settimeout(timeout)
             data = sock.recv(RECEIVE)
-            if timeout is not None:
-                sock.settimeout(self.timeout)
+        except BlockingIOError as exc:  # how the kernel says that the time was up
+            self.drop()
+            raise LinkError(f"Redis did not answer within {self.timeout:g} s") from exc
         except OSError as exc:
             self.drop()
             raise LinkError(f"Redis does not answer: {exc}") from exc
@@ -281,6 +281,17 @@ class Link:
             on_reply(reply)
         elif type(reply) is ReplyError:
             logger.error("Redis refused a command: %s", reply, extra={"action": "refused"})
+
+
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel keep the time: Python's own timeouts cost a `poll` before each send and each receive."""
+    if hasattr(sock, "pending"):  # TLS reads and writes more than once for one of ours
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    value = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
 
 def is_passing(error: ReplyError) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import OURS, THEIRS, Site
+from tests.support.waiting import wait_for
 
 BOTH_WAYS = pytest.mark.parametrize("client_lib,worker_lib", [(THEIRS, OURS), (OURS, THEIRS)])
 
@@ -117,6 +118,40 @@ def test_a_delayed_call_of_one_library_is_run_by_the_worker_of_the_other(mixed: 
         due = time.time() + 0.5
         ran = mixed.client(client_lib).tasks["t.now"].apply_async(countdown=0.5, queue=queue).get(timeout=10)
         assert due - 0.001 <= ran < due + 2
+
+
+@BOTH_WAYS
+def test_revoked_before_it_runs(site: Site, client_lib: str, worker_lib: str) -> None:
+    """A revoke of either library's client reaches a Celery worker."""
+    if worker_lib == OURS != THEIRS:
+        pytest.skip("remote control of our worker has its own tests")
+    site.worker("-P", "solo", program=worker_lib)
+    client = site.client(client_lib)
+    result = client.tasks["t.work"].apply_async(countdown=1.5)
+    client.tasks["t.add"].delay(1, 1).get(timeout=10)
+    result.revoke()
+    with pytest.raises(Exception, match="revoked"):
+        result.get(timeout=10)
+    assert result.state == "REVOKED"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OURS == THEIRS, reason="Celery looks every 100 seconds")
+def test_what_a_killed_celery_worker_left_behind_is_taken_over(site: Site) -> None:
+    """kombu's unacked keys: messages older than the visibility timeout go back to their queue, once."""
+    options = {"visibility_timeout": 2}
+    worker = site.worker("-c", "1", program=THEIRS, conf={"broker_transport_options": options})
+    client = site.client(THEIRS)
+    running = client.tasks["t.work_late"].delay("gate")
+    site.ledger.wait("start", running.id)
+    waiting = [client.tasks["t.work_late"].delay() for _ in range(6)]
+    wait_for(lambda: site.redis.hlen("unacked") >= 2, what="messages in the hands of the Celery worker")
+    worker.kill_tree()
+    site.open("gate", 5)
+    site.worker("-c", "2", "-n", "second@%h", conf={"broker_transport_options": options})
+    assert [result.get(timeout=30) for result in [running, *waiting]] == ["worked"] * 7
+    assert [site.ledger.count("start", result.id) for result in [running, *waiting]] == [2, 1, 1, 1, 1, 1, 1]
+    wait_for(lambda: site.redis.hlen("unacked") == 0, what="kombu's keys to be empty")
 
 
 @BOTH_WAYS

@@ -362,3 +362,39 @@ def test_one_after_the_other_at_speed(running: Running) -> None:
     assert [result.get(timeout=30) for result in results] == ["worked"] * 300
     starts = running.ledger.starts()
     assert {starts[result.id] for result in results} == {1}
+
+
+def test_each_task_sees_its_own_request(running: Running) -> None:
+    if running.pool == "solo":
+        pytest.skip("solo runs one at a time")
+    gate = uuid.uuid4().hex
+    results = [running.call("own_id", gate) for _ in range(2)]
+    for result in results:
+        running.ledger.wait("start", result.id)
+    running.site.open(gate, 2)
+    for result in results:
+        assert result.get(timeout=10) == [result.id, result.id, result.id, gate]
+
+
+@pytest.mark.parametrize("hook", ["before_start", "on_success", "on_failure", "on_retry", "after_return"])
+@pytest.mark.parametrize("how", ["succeed", "fail", "retry"])
+def test_hooks_that_raise_do_no_harm(running: Running, hook: str, how: str) -> None:
+    if OURS == THEIRS and running.pool == "solo":
+        pytest.skip("it ends Celery's solo worker")
+    result = running.client.tasks[f"t.bad_{hook}"].delay(how)
+    outcome = result.get(timeout=10, propagate=False)
+    if hook == "before_start" or how == "fail":
+        assert isinstance(outcome, Exception)
+    assert running.call("add", 1, 1).get(timeout=10) == 2
+    assert running.worker.returncode is None
+    wait_for(lambda: not broker_keys_with(running.site.redis, result.id), what="the message to be gone")
+
+
+def test_late_and_not_acknowledged_on_failure(running: Running) -> None:
+    """`acks_on_failure_or_timeout=False`: rejected without requeue, so it is not run again."""
+    result = running.call("fail_late")
+    with pytest.raises(ValueError):
+        result.get(timeout=10)
+    assert running.call("add", 1, 1).get(timeout=10) == 2
+    assert running.ledger.count("start", result.id) == 1
+    wait_for(lambda: all("dead" in key for key in broker_keys_with(running.site.redis, result.id)), what="the end")
