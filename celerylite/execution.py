@@ -73,6 +73,8 @@ class Plan:
     on_failure: Callable[..., Any] | None
     on_retry: Callable[..., Any] | None
     after_return: Callable[..., Any] | None
+    #: Whether the task has no hooks that run after its outcome was settled.
+    quiet: bool = True
     #: A tracer that a monitoring package put in the place of ours (`app.trace.build_tracer`).
     tracer: Callable[..., Any] | None = None
 
@@ -113,7 +115,7 @@ def plan_for(task: Task[Any, Any]) -> Plan:
         return None if getattr(method, "__func__", method) is getattr(base, hook) else method
 
     custom_call = _has_custom(task, "__call__", base)
-    return Plan(
+    plan = Plan(
         task=task,
         name=task.name,
         run=task.__call__ if custom_call else task.run,
@@ -129,6 +131,8 @@ def plan_for(task: Task[Any, Any]) -> Plan:
         after_return=own("after_return"),
         tracer=tracer,
     )
+    plan.quiet = not (plan.on_success or plan.on_failure or plan.on_retry or plan.after_return or tracer)
+    return plan
 
 
 def _base_task(task: Any) -> Any:
@@ -204,8 +208,14 @@ def _call(execution: Execution) -> Outcome:
 
 def _einfo() -> ExceptionInfo:
     kind, value, trace = sys.exc_info()
-    # The first frame is ours; the user's traceback starts behind it.
-    return ExceptionInfo((kind, value, trace.tb_next if trace is not None and trace.tb_next is not None else trace))
+    # The first frames are ours; the user's traceback starts behind them.
+    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):
+        trace = trace.tb_next
+    return ExceptionInfo((kind, value, trace))
+
+
+def _is_ours(module: str) -> bool:
+    return module == __name__ or module.startswith(("celerylite.worker.", "celerylite.concurrency."))
 
 
 def _before(execution: Execution) -> None:

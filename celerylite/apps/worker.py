@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from celerylite import platforms, signals
+from celerylite import _state, platforms, signals
 from celerylite.worker import WorkController
 from celerylite.worker.banner import banner, extra_info
 
@@ -36,6 +36,7 @@ class Worker(WorkController):
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
         if not self.quiet:
             self._emit_banner()
+        _state._set_task_join_will_block(self.pool == "solo")  # task processes say so themselves
         platforms.set_process_title("celeryd", self.hostname)
         if self.redirect_stdouts and not self._handled_logging:
             self.app.log.redirect_stdouts(self.redirect_stdouts_level)

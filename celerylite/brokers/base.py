@@ -260,6 +260,9 @@ class Consumer(ABC):
         Where the message is not held any more (a lease that ran out), nothing happens: its new holder will do it.
         """
 
+    def push(self) -> None:  # noqa: B027 (only brokers that hold something back)
+        """Send what `settle` may have held back for the next command. Any thread may call."""
+
     @abstractmethod
     def requeue(self, delivery: Delivery) -> None:
         """Give a message back to the front of its queue, marked as redelivered. Any thread may call."""

@@ -32,6 +32,8 @@ logger = logging.getLogger("celery.brokers.redis")
 SLICE = 1.0
 #: Seconds of one blocking take on the server.
 BLOCK = 10.0
+#: Waits in a row without a look at the other priorities, while messages come one by one.
+DIRECT = 4
 #: Unanswered commands after which their replies are waited for. They have long come when all is well; when the
 #: network swallows everything, this is how many tasks may start whose acknowledgement never arrives. Reading 12 at a
 #: time costs 1 µs a task.
@@ -86,8 +88,10 @@ class RedisConsumer(Consumer):
         self._uncertain = 0
         self._client_id = 0
         self._pause = 0.0
+        #: How many more fetches may wait without looking first, and when we looked last.
+        self._direct = 0
+        self._taken_at = 0.0
         self._ends: float | None = None
-        self._blocked_since = 0.0
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
@@ -126,10 +130,11 @@ class RedisConsumer(Consumer):
     def fetch(self, most: int, wait: float) -> list[Delivery]:
         """Take up to `most` messages; with none there, wait up to `wait` seconds for the first."""
         if not self.queues:
+            self.push()
             self._sleep(wait)
             return []
         try:
-            taken = self._take(most)
+            taken = [] if self._may_block_at_once() else self._take(most)
             if not taken and wait > 0:
                 taken = self._block(most, wait)
         except LinkError as exc:
@@ -140,6 +145,13 @@ class RedisConsumer(Consumer):
             logger.warning("Connected to %s again", self._server(), extra={"action": "reconnected"})
             self._pause = 0.0
         return taken
+
+    def _may_block_at_once(self) -> bool:
+        """While messages come one by one, looking for more before waiting for the next costs a trip and finds
+        nothing.
+        """
+        self._direct = self._direct - 1 if self._direct > 0 else 0
+        return self._direct > 0 and self.link.connected
 
     def _take(self, most: int) -> list[Delivery]:
         if not self.link.connected:
@@ -157,6 +169,7 @@ class RedisConsumer(Consumer):
             )
         )  # fmt: skip
         self._uncertain = self._sequence
+        self._taken_at = sent
         taken: list[Delivery] = []
         for number in range(len(reply) // 2):
             list_key = lists[reply[2 * number] - 1]
@@ -189,20 +202,22 @@ class RedisConsumer(Consumer):
             since = self._await(got, seconds)
         finally:
             self.on_block(0)
-        if type(got[0]) is ReplyError:
-            if str(got[0]).startswith("UNBLOCKED"):
-                return []
-            raise LinkError(str(got[0]))
-        if got[0] is None:
+        if got[0] is None or type(got[0]) is ReplyError:
+            self._direct = 0
+            if got[0] is not None and not str(got[0]).startswith("UNBLOCKED"):
+                raise LinkError(str(got[0]))
             return []
-        sure = max(since, self.renewed()) if since > self._blocked_since else self._blocked_since
+        if not self._direct and self.serial and len(self.queues) == 1:
+            self._direct = DIRECT
+        # Ours as of when we were last awake before it came, if the lease was good then.
+        sure = min(since, max(self.renewed(), self._taken_at))
         first = self._delivery(got[0], self._primary, INBOX, sure + self.lease / 2)
         # Threads hold several messages, so theirs move on from the inbox into the hash; more may have come meanwhile.
         return [first] if self.serial else self._take(most)
 
     def _await(self, got: list[Any], seconds: float) -> float:
         """Wait for the blocking reply; returns a moment (`uptime`) at which we were surely awake before it came."""
-        awake = self._blocked_since = uptime()
+        awake = uptime()
         deadline = awake + seconds + self.link.timeout
         while not got:
             if self.link.readable(SLICE, self._wake_read, *self._alarms):
@@ -261,6 +276,7 @@ class RedisConsumer(Consumer):
                     pass  # the question below is asked until it is answered
                 return bool(self._insist(link, self._claim(delivery)))
             if uptime() < delivery.sure_until or delivery.tag == INBOX:
+                self._posting(link.push)
                 return True
             old, delivery.tag = delivery.tag, delivery.tag.replace(b"\0", RUNNING + b"\0", 1)
             mark = pack(b"EVALSHA", scripts.MARK.sha, b"1", self._held, old, delivery.tag)
@@ -308,8 +324,14 @@ class RedisConsumer(Consumer):
             args += self._sending(message)
         command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
         with self._writing as link:
-            self._posting(lambda: link.post(command, None if acked else _warn_if_lost))
+            # Held back for the next command, which is at hand: the acknowledgement of the next task, or the next take.
+            self._posting(lambda: link.post(command, None if acked else _warn_if_lost, hold=self.serial))
             self._trim(link)
+
+    def push(self) -> None:
+        """Send what `settle` may have held back: a task is about to run."""
+        with self._writing as link:
+            self._posting(link.push)
 
     def _storing(self, store: Store) -> list[bytes]:
         ttl = b"%d" % store.ttl if store.ttl else b""

@@ -127,6 +127,8 @@ class Link:
         self._sock: socket.socket | None = None
         self._reader = Reader()
         self._on_message: OnReply | None = None
+        #: Posted commands that go out with the next one.
+        self._held: list[bytes] = []
         #: What is unanswered, in order: (packed command to send again after a reconnect or None, reply handler).
         self._unanswered: deque[tuple[bytes | None, OnReply | None]] = deque()
 
@@ -154,14 +156,24 @@ class Link:
             return sock
         return self._sock
 
-    def post(self, command: bytes, on_reply: OnReply | None = None) -> None:
-        """Send without waiting; it is sent again after a reconnect until its reply was seen, so it must be guarded."""
+    def post(self, command: bytes, on_reply: OnReply | None = None, *, hold: bool = False) -> None:
+        """Send without waiting; it is sent again after a reconnect until its reply was seen, so it must be guarded.
+
+        With `hold` it goes out together with the next command, or with `push`.
+        """
         sock_open = self._sock is not None
         self._unanswered.append((command, on_reply))
-        if sock_open:
+        if sock_open and hold:
+            self._held.append(command)
+        elif sock_open:
             self._write(command)
         else:
             self.open()  # which sends it
+
+    def push(self) -> None:
+        """Send what was held back."""
+        if self._held:
+            self._write(b"")
 
     def send(self, command: bytes, on_reply: OnReply | None = None) -> None:
         """Send without waiting; forgotten when the connection breaks."""
@@ -190,6 +202,7 @@ class Link:
     def read(self) -> int:
         """Wait for bytes, hand out every whole reply; returns how many. A silent server is a broken connection."""
         sock = self.open()
+        self.push()
         try:
             data = sock.recv(RECEIVE)
         except BlockingIOError as exc:  # how the kernel says that the time was up
@@ -242,6 +255,7 @@ class Link:
 
     def drop(self) -> None:
         """Close the socket; posted commands stay and are sent again by the next `open`."""
+        self._held.clear()  # they are among the unanswered, and sent again with those
         disconnect, self._disconnect, self._sock = self._disconnect, None, None
         if disconnect is not None:
             disconnect()
@@ -258,6 +272,9 @@ class Link:
     def _write(self, data: bytes) -> None:
         sock = self._sock
         assert sock is not None
+        if self._held:
+            data = b"".join((*self._held, data))
+            self._held.clear()
         try:
             sock.sendall(data)
         except OSError as exc:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celerylite import signals
+from celerylite import _state, signals
 from celerylite.concurrency.base import BasePool
 
 __all__ = ("TaskPool", "process_destructor", "process_initializer")
@@ -22,6 +22,9 @@ def process_initializer(app: Any, hostname: str) -> None:
     """A task process begins: logging as the worker has it, then the app's own signal."""
     if app.log.already_setup:
         app.log.setup_process(hostname)
+    # `get()` within a task waits for a task that may need this very process: refused unless the task says that it
+    # knows.
+    _state._set_task_join_will_block(True)
     signals.worker_process_init.send(sender=None)
 
 

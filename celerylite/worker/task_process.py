@@ -251,6 +251,8 @@ class TaskProcess:
         if self._same_server:
             store = self._store(request, record)
             self.consumer.settle(delivery, Settlement(store, messages), acked=acked or keep)
+            if _is_watched(request):
+                self.consumer.push()  # hooks and signals come next, and may take their time
         else:
             self._settle_apart(request, record, messages, ack=not (acked or keep))
         if keep:
@@ -310,6 +312,7 @@ class TaskProcess:
         if self._same_server:
             assert request.delivery is not None
             self.consumer.settle(request.delivery, Settlement(self._store(request, record)), acked=True)
+            self.consumer.push()
         else:
             self.app.backend.store(request.id, record)
 
@@ -325,6 +328,17 @@ class TaskProcess:
                     extra={"action": "memory_limit"},
                 )  # fmt: skip
                 self.stop()
+
+
+def _is_watched(request: Request) -> bool:
+    """Whether somebody's code runs between the settlement and the next task."""
+    plan = request.plan
+    if plan is None or not plan.quiet or request.embed.get("errbacks"):
+        return True
+    return any(signal.receivers for signal in _AFTER)
+
+
+_AFTER = (signals.task_success, signals.task_failure, signals.task_retry, signals.task_postrun)
 
 
 def _number(delivery: Delivery) -> int:

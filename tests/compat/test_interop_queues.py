@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import OURS, THEIRS, Site
-from tests.support.waiting import wait_for
 
 BOTH_WAYS = pytest.mark.parametrize("client_lib,worker_lib", [(THEIRS, OURS), (OURS, THEIRS)])
 
@@ -133,25 +132,6 @@ def test_revoked_before_it_runs(site: Site, client_lib: str, worker_lib: str) ->
     with pytest.raises(Exception, match="revoked"):
         result.get(timeout=10)
     assert result.state == "REVOKED"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(OURS == THEIRS, reason="Celery looks every 100 seconds")
-def test_what_a_killed_celery_worker_left_behind_is_taken_over(site: Site) -> None:
-    """kombu's unacked keys: messages older than the visibility timeout go back to their queue, once."""
-    options = {"visibility_timeout": 2}
-    worker = site.worker("-c", "1", program=THEIRS, conf={"broker_transport_options": options})
-    client = site.client(THEIRS)
-    running = client.tasks["t.work_late"].delay("gate")
-    site.ledger.wait("start", running.id)
-    waiting = [client.tasks["t.work_late"].delay() for _ in range(6)]
-    wait_for(lambda: site.redis.hlen("unacked") >= 2, what="messages in the hands of the Celery worker")
-    worker.kill_tree()
-    site.open("gate", 5)
-    site.worker("-c", "2", "-n", "second@%h", conf={"broker_transport_options": options})
-    assert [result.get(timeout=30) for result in [running, *waiting]] == ["worked"] * 7
-    assert [site.ledger.count("start", result.id) for result in [running, *waiting]] == [2, 1, 1, 1, 1, 1, 1]
-    wait_for(lambda: site.redis.hlen("unacked") == 0, what="kombu's keys to be empty")
 
 
 @BOTH_WAYS
