@@ -158,7 +158,7 @@ def _typed(query: dict[str, Any]) -> dict[str, Any]:
 
     params = {}
     for name, value in query.items():
-        parse = URL_QUERY_ARGUMENT_PARSERS.get(name)
+        parse: Any = URL_QUERY_ARGUMENT_PARSERS.get(name)
         params[name] = parse(value) if parse is not None and isinstance(value, str) else value
     if isinstance(params.get("credential_provider"), str):
         params["credential_provider"] = credential_provider(params["credential_provider"])
