@@ -15,13 +15,14 @@ from typing import Any
 from celerylite import states
 from celerylite.backends import redis_address
 from celerylite.backends.base import BaseKeyValueStoreBackend, SyncBackendMixin
-from celerylite.backends.redis_client import RedisClient, after_fork, redis_module
+from celerylite.backends.redis_client import RedisClient, redis_module
 from celerylite.backends.redis_listener import Listener
 from celerylite.backends.redis_waiting import Wait
 from celerylite.backends.waiting import TIMED_OUT
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_scripts import SUCCEEDED, Script
 from celerylite.exceptions import BackendStoreError
+from celerylite.utils.forks import after_fork
 
 __all__ = ("RedisBackend", "SentinelBackend", "STORE")
 

@@ -5,9 +5,7 @@ Threads each borrow one; a forked child starts with none. What writes is tried a
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -252,15 +250,3 @@ def _no_retry() -> Any:
     from redis.retry import Retry
 
     return Retry(NoBackoff(), 0)
-
-
-def after_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in every forked child, as long as its object lives."""
-    reference = weakref.WeakMethod(method)
-
-    def call() -> None:
-        bound = reference()
-        if bound is not None:
-            bound()
-
-    os.register_at_fork(after_in_child=call)

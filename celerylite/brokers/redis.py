@@ -10,13 +10,11 @@ messages.
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
-import weakref
 from base64 import b64decode, b64encode
 from bisect import bisect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
@@ -24,6 +22,7 @@ from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Stream
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
+from celerylite.utils.forks import after_fork
 from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
@@ -36,18 +35,6 @@ BINDINGS = ("_kombu.binding.", "_kombu.binding_permanent.")
 
 #: Seconds after which an idle connection is looked at before it is used.
 IDLE_CHECK = 1.0
-
-
-def after_fork(method: Callable[[], None]) -> None:
-    """Call a bound method in every forked child, as long as its object lives."""
-    reference = weakref.WeakMethod(method)
-
-    def call() -> None:
-        bound = reference()
-        if bound is not None:
-            bound()
-
-    os.register_at_fork(after_in_child=call)
 
 
 class RedisBroker(Broker):

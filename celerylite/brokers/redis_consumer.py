@@ -233,11 +233,11 @@ class RedisConsumer(Consumer):
 
     def _unblock(self, got: list[Any]) -> None:
         """Somebody wants this consumer's attention: end the blocking take, and keep what it may just have brought."""
-        helper = self.broker.new_link()
+        other = self.broker.new_link()
         try:
-            helper.call(pack(b"CLIENT", b"UNBLOCK", b"%d" % self._client_id))
+            other.call(pack(b"CLIENT", b"UNBLOCK", b"%d" % self._client_id))
         finally:
-            helper.close()
+            other.close()
         while not got:
             self.link.read()
 
@@ -324,8 +324,10 @@ class RedisConsumer(Consumer):
             args += self._sending(message)
         command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
         with self._writing as link:
-            # Held back for the next command, which is at hand: the acknowledgement of the next task, or the next take.
-            self._posting(lambda: link.post(command, None if acked else _warn_if_lost, hold=self.serial))
+            # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task again.
+            # Early, nobody would: the outcome must be on its way before the board says that the task has ended.
+            hold = self.serial and not acked
+            self._posting(lambda: link.post(command, None if acked else _warn_if_lost, hold=hold))
             self._trim(link)
 
     def push(self) -> None:

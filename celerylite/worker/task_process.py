@@ -312,7 +312,6 @@ class TaskProcess:
         if self._same_server:
             assert request.delivery is not None
             self.consumer.settle(request.delivery, Settlement(self._store(request, record)), acked=True)
-            self.consumer.push()
         else:
             self.app.backend.store(request.id, record)
 
