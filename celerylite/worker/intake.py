@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from celerylite import signals
@@ -30,7 +31,7 @@ UNKNOWN_TASK = """\
 Received unregistered task of type %s.
 The message has been ignored and set aside (celerylite dead).
 
-Did you remember to import the module containing this task?
+%sDid you remember to import the module containing this task?
 Or maybe you're using relative imports?
 
 The full contents of the message body was:
@@ -148,7 +149,7 @@ class Intake:
         assert delivery is not None
         exc = NotRegistered(request.name)
         logger.error(
-            UNKNOWN_TASK, repr(request.name), _dump(message), safe_repr(message.headers, 4096),
+            UNKNOWN_TASK, repr(request.name), self._nearest(request.name), _dump(message), safe_repr(message.headers, 4096),
             message.properties.get("delivery_info"), extra={"action": "unknown_task"},
         )  # fmt: skip
         signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=request.name, id=request.id)
@@ -158,6 +159,10 @@ class Intake:
                 request.id, self.app.backend.record(request.id, "FAILURE", exc, None, request=context)
             )
         self.consumer.bury(delivery, f"unregistered task {request.name!r}")
+
+    def _nearest(self, name: str) -> str:
+        found = get_close_matches(name, list(self.app.tasks), 1)
+        return f"Did you mean {found[0]!r}?\n" if found else ""
 
     def _refuse(self, delivery: Delivery, message: Message | None, exc: Exception, reason: str) -> None:
         signals.task_rejected.send(sender=self.consumer, message=message, exc=exc)

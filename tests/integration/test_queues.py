@@ -77,3 +77,19 @@ def test_a_task_may_wait_for_a_task_in_another_queue(site: Site) -> None:
     assert site.client().tasks["t.waits_for_other"].delay("other").get(timeout=10) == 5
     with pytest.raises(RuntimeError, match="Never call result.get"):
         site.client().tasks["t.waits_for_other"].delay("other", allowed=False).get(timeout=10)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("name", ["t.work", "t.work_late"], ids=["early", "late"])
+def test_a_result_is_there_when_its_task_has_ended(site: Site, pool: str, name: str) -> None:
+    """Not only when the next task in the same process lets the worker send something."""
+    site.worker("-P", pool, "-c", "1")
+    client = site.client()
+    for result in [client.tasks[name].delay() for _ in range(30)]:  # so that short tasks are fetched in batches
+        assert result.get(timeout=10) == "worked"
+    short = [client.tasks[name].delay() for _ in range(5)]
+    long = client.tasks[name].delay("gate")
+    assert [result.get(timeout=5) for result in short] == ["worked"] * 5
+    assert long.state == "PENDING"
+    site.open("gate")
+    assert long.get(timeout=10) == "worked"
