@@ -149,7 +149,8 @@ class Intake:
         assert delivery is not None
         exc = NotRegistered(request.name)
         logger.error(
-            UNKNOWN_TASK, repr(request.name), self._nearest(request.name), _dump(message), safe_repr(message.headers, 4096),
+            UNKNOWN_TASK, repr(request.name), self._nearest(request.name), _dump(message),
+            safe_repr(message.headers, 4096),
             message.properties.get("delivery_info"), extra={"action": "unknown_task"},
         )  # fmt: skip
         signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=request.name, id=request.id)
