@@ -324,8 +324,8 @@ class RedisConsumer(Consumer):
             args += self._sending(message)
         command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
         with self._writing as link:
-            # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task again.
-            # Early, nobody would: the outcome must be on its way before the board says that the task has ended.
+            # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task
+            # again. Early, nobody would: the outcome must be on its way before the board says that the task has ended.
             hold = self.serial and not acked
             self._posting(lambda: link.post(command, None if acked else _warn_if_lost, hold=hold))
             self._trim(link)
