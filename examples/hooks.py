@@ -1,4 +1,7 @@
-"""The hooks of a task class, in the order in which they run. What they print stands in the worker's log."""
+"""The hooks of a task class, in the order in which they run (a retry has no `after_return`, as in Celery).
+
+What they print stands in the worker's log.
+"""
 
 import running
 from celerylite import Celery, Task

@@ -32,7 +32,7 @@ EXPECTED = {
         r"divide\(1, 0\): FAILURE ZeroDivisionError", r"second_try\(\): now", "before_start hooks.divide",
         r"on_success hooks.divide -> 2\.0", "after_return hooks.divide SUCCESS", "on_failure hooks.divide",
         "after_return hooks.divide FAILURE", "on_retry hooks.second_try",
-        "after_return hooks.second_try RETRY", "on_success hooks.second_try",
+        "on_success hooks.second_try", "after_return hooks.second_try SUCCESS",
     ],
     "task_signals.py": [
         "after_task_publish: task_signals.add to celery", r"add: \[5, 'the example'\]",
