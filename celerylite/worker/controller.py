@@ -265,6 +265,8 @@ class WorkController:
         if self._stop_wanted:
             self._on_cold_signal(number, frame)
             return
+        # Before anything is said: a second signal may come while the first is still being announced.
+        self._stop_wanted = True
         self._announce_shutdown(number, "Warm", EX_OK)
         self.stop(in_sighandler=True)
 
