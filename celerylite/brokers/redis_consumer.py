@@ -290,9 +290,8 @@ class RedisConsumer(Consumer):
         self._trim(link)
 
     def _claim(self, delivery: Held) -> bytes:
-        return pack(
-            b"EVALSHA", scripts.CLAIM.sha, b"3", self._held, self._inbox, self._moved, *_what(delivery)
-        )
+        name = name_of(delivery.tag, delivery.raw)
+        return pack(b"EVALSHA", scripts.CLAIM.sha, b"3", self._held, self._inbox, self._moved, *name)
 
     def _insist(self, link: Link, command: bytes) -> Any:
         """Ask until there is an answer, however often the connection breaks; 0 where it is time to end."""
@@ -317,7 +316,7 @@ class RedisConsumer(Consumer):
             if not acked:
                 self.ack(delivery)
             return
-        args = [b"", b"", b"1"] if acked else [*_what(delivery), b"0"]
+        args = [b"", b"", b"1"] if acked else [*name_of(delivery.tag, delivery.raw), b"0"]
         if settlement.store is not None:
             args += self._storing(settlement.store)
         for message in settlement.messages:
@@ -371,7 +370,7 @@ class RedisConsumer(Consumer):
 
     def _move(self, script: scripts.Script, delivery: Held, key: bytes, *args: bytes) -> None:
         keys = (self._held, self._inbox, b"", key)  # nobody needs to tell us what we let go ourselves
-        command = pack(b"EVALSHA", script.sha, b"4", *keys, *_what(delivery), *args)
+        command = pack(b"EVALSHA", script.sha, b"4", *keys, *name_of(delivery.tag, delivery.raw), *args)
         with self._writing as link:
             self._posting(lambda: link.post(command))
             self._trim(link)
@@ -500,9 +499,9 @@ class _Locked(_Unlocked):
         self.lock.release()
 
 
-def _what(delivery: Held) -> tuple[bytes, bytes]:
+def name_of(field: bytes, raw: bytes) -> tuple[bytes, bytes]:
     """How scripts are told which message: its field, or the message itself where it is in the inbox."""
-    return (delivery.tag, b"") if delivery.tag != INBOX else (INBOX, delivery.raw)
+    return (field, b"") if field != INBOX else (INBOX, raw)
 
 
 def _warn_if_lost(reply: Any) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import redelivered
-from celerylite.brokers.redis_consumer import BLOCK, INBOX, RUNNING, Held, _what
+from celerylite.brokers.redis_consumer import BLOCK, INBOX, RUNNING, Held, name_of
 from celerylite.brokers.redis_link import ReplyError, pack
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class RedisKeeper(Keeper):
                 moved += self._return_suspect(ident, field, raw, limit, on_buried, if_gone=True)
             else:
                 key = _list_key(ident, field)
-                moved += self._move(scripts.RETURN, ident, key, *_name(field, raw), raw, if_gone=True)
+                moved += self._move(scripts.RETURN, ident, key, *name_of(field, raw), raw, if_gone=True)
         if moved:
             logger.warning(
                 "Restored %d message(s) of a task process that is gone", moved, extra={"action": "reclaimed"}
@@ -130,7 +130,7 @@ class RedisKeeper(Keeper):
         self, ident: bytes, field: bytes, raw: bytes, limit: int | None, on_buried: OnBuried, *, if_gone: bool
     ) -> bool:
         """Return a message that may be what killed its consumer; after `limit` deaths it is set aside."""
-        list_key, name = _list_key(ident, field), _name(field, raw)
+        list_key, name = _list_key(ident, field), name_of(field, raw)
         fresh, count = redelivered(raw, count=True)
         if not limit or count < limit:
             return self._move(scripts.RETURN, ident, list_key, *name, fresh, if_gone=if_gone)
@@ -165,7 +165,7 @@ class RedisKeeper(Keeper):
                 queue = list_key.decode("utf-8", "replace").split(scripts.SEPARATOR)[0]
                 found.append(Held(field, raw, queue, list_key, 0.0))
             else:
-                self._move(scripts.RETURN, ident, _list_key(ident, field), *_name(field, raw), raw)
+                self._move(scripts.RETURN, ident, _list_key(ident, field), *name_of(field, raw), raw)
         return found[::-1]
 
     def give_back(
@@ -184,14 +184,15 @@ class RedisKeeper(Keeper):
             self._return_suspect(ident, delivery.tag, delivery.raw, limit, on_buried, if_gone=False)
             return
         fresh, _ = redelivered(delivery.raw, count=False)
-        self._move(scripts.RETURN, ident, delivery.list_key, *_what(delivery), fresh)
+        self._move(scripts.RETURN, ident, delivery.list_key, *name_of(delivery.tag, delivery.raw), fresh)
 
     def discard(self, consumer_id: str, delivery: Delivery) -> bool:
         """Acknowledge one message of a dead consumer; False where it is held no more."""
         assert isinstance(delivery, Held)
         ident = _ident(consumer_id)
         held, inbox, moved = (self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED))
-        return self.link.call(pack(b"EVALSHA", scripts.CLAIM.sha, b"3", held, inbox, moved, *_what(delivery))) == 1
+        name = name_of(delivery.tag, delivery.raw)
+        return self.link.call(pack(b"EVALSHA", scripts.CLAIM.sha, b"3", held, inbox, moved, *name)) == 1
 
     def spare(self, consumer_id: str, running: Any, upto: int) -> int:
         """Give back what a busy consumer holds but has not started, up to sequence number `upto`."""
@@ -285,11 +286,6 @@ class RedisKeeper(Keeper):
 
     def _key(self, name: str) -> bytes:
         return self.broker.key(name)
-
-
-def _name(field: bytes, raw: bytes) -> tuple[bytes, bytes]:
-    """How scripts are told which message: its field, or the message itself where it is in the inbox."""
-    return (field, b"") if field else (INBOX, raw)
 
 
 def _number(field: bytes) -> int:

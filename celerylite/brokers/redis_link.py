@@ -220,11 +220,6 @@ class Link:
             self._hand_out(reply)
         return len(replies)
 
-    def read_ready(self) -> None:
-        """Hand out what has come in already, without waiting."""
-        while self._unanswered and self._sock is not None and self.readable(0):
-            self.read()
-
     def readable(self, timeout: float, *others: int) -> bool:
         """Wait until the socket has bytes or one of the file numbers in `others` has; True where the socket has."""
         sock = self.open()
