@@ -26,6 +26,10 @@ class Record(bytes):
         record.state = state
         return record
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Stores that pickle what they keep (Django's cache) want the bytes, and nothing of ours.
+        return bytes, (bytes(self),)
+
 
 class BaseKeyValueStoreBackend(Backend):
     """The base of stores with keys and values."""

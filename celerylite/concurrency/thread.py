@@ -11,9 +11,11 @@ import ctypes
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import sleep
 from typing import Any
 
 from celerylite.concurrency.base import Executor
+from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 
 class ThreadExecutor(Executor):
@@ -57,12 +59,20 @@ class ThreadExecutor(Executor):
         self._free += 1
         self._changed.notify_all()
 
-    def interrupt(self, slot: int, exception: type[BaseException]) -> None:
-        """Raise an exception in the thread of this slot, at its next Python instruction, if it is in a guarded call."""
-        with self._changed:
-            worker = self._running.get(slot)
-            if worker is not None and worker.guarded and worker.ident is not None:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(exception))
+    def interrupt(self, slot: int, exception: type[BaseException], still: Callable[[], bool]) -> None:
+        """Raise an exception in the thread of this slot, at its next Python instruction, if it is in a guarded call.
+
+        `still` is asked last: whether the slot runs what is to be interrupted, and not its successor.
+        """
+        worker = self._running.get(slot)
+        if worker is None:
+            return
+        worker.interrupting = True
+        try:
+            if worker.guarded and still():
+                _raise_in(worker, exception)
+        finally:
+            worker.interrupting = False
 
     def guard(self, run: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Call a function that `interrupt` may interrupt."""
@@ -72,10 +82,22 @@ class ThreadExecutor(Executor):
         try:
             return run(*args, **kwargs)
         finally:
-            with self._changed:
+            self._unguard(worker)
+
+    def _unguard(self, worker: _Worker) -> None:
+        """From here on nothing is interrupted; what was sent and has not arrived would hit whatever comes next.
+
+        No lock is taken: an exception that arrives between taking and noting it would leave it taken for ever.
+        """
+        while True:
+            try:
                 worker.guarded = False
-                # An exception that was sent and has not arrived yet would hit whatever comes next.
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident or 0), None)
+                while worker.interrupting:
+                    sleep(0.0001)
+                _raise_in(worker, None)
+                return
+            except (SoftTimeLimitExceeded, TimeLimitExceeded):
+                continue  # it arrived just now
 
     def free(self) -> int:
         """How many slots are free."""
@@ -100,13 +122,22 @@ class ThreadExecutor(Executor):
             return self._changed.wait_for(lambda: self._free == self.slots, timeout)
 
 
+def _raise_in(thread: threading.Thread, exception: type[BaseException] | None) -> None:
+    """Raise an exception in another thread; None takes back one that was sent and has not arrived."""
+    what = None if exception is None else ctypes.py_object(exception)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), what)
+
+
 class _Worker(threading.Thread):
     """One thread of the executor."""
 
     def __init__(self, executor: ThreadExecutor) -> None:
         super().__init__(daemon=True, name="ThreadPoolExecutor")
         self.executor = executor
+        #: Whether it is inside a task's function.
         self.guarded = False
+        #: Whether somebody is about to raise something in it.
+        self.interrupting = False
         self.jobs: SimpleQueue[tuple[Callable[[int], None], int] | None] = SimpleQueue()
         self.start()
 

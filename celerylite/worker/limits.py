@@ -12,7 +12,7 @@ from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
-    from celerylite.worker.board import Board
+    from celerylite.worker.board import Board, Running
 
 logger = logging.getLogger("celery.worker.request")
 
@@ -29,8 +29,8 @@ class ThreadLimits(threading.Thread):
         executor: ThreadExecutor,
         board: Board,
         first_slot: int,
-        on_soft: Callable[[int, float], None],
-        on_hard: Callable[[int, float], None],
+        on_soft: Callable[[int, Running], None],
+        on_hard: Callable[[int, Running], bool],
     ) -> None:
         super().__init__(daemon=True, name="time-limits")
         self.executor = executor
@@ -57,11 +57,13 @@ class ThreadLimits(threading.Thread):
         running = self.board.read(self.first_slot + slot)
         age = now - running.since
         if running.hard_limit and age >= running.hard_limit:
-            self.on_hard(slot, running.hard_limit)
-            # In case it is in Python code, it ends; in C code it stays behind, and its slot has a new thread.
-            self.executor.interrupt(slot, TimeLimitExceeded)
-            self.executor.abandon(slot)
+            if self.on_hard(slot, running):
+                # In case it is in Python code, it ends; in C code it stays behind, and its slot has a new thread.
+                self.executor.interrupt(slot, TimeLimitExceeded, lambda: True)
+                self.executor.abandon(slot)
         elif running.soft_limit and age >= running.soft_limit and self._warned.get(slot) != running.since:
             self._warned[slot] = running.since
-            self.on_soft(slot, running.soft_limit)
-            self.executor.interrupt(slot, SoftTimeLimitExceeded)
+            self.on_soft(slot, running)
+            self.executor.interrupt(
+                slot, SoftTimeLimitExceeded, lambda: self.board.read(self.first_slot + slot).since == running.since
+            )

@@ -10,6 +10,7 @@ import resource
 from collections.abc import Callable
 from functools import partial
 from select import select
+from threading import Lock
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker, Delivery
     from celerylite.message import Message
-    from celerylite.worker.board import Board
+    from celerylite.worker.board import Board, Running
     from celerylite.worker.options import WorkerOptions
     from celerylite.worker.request import Request
 
@@ -82,6 +83,7 @@ class TaskProcess:
         self._guard = getattr(executor, "guard", self._call_guarded)
         #: What runs in each slot; whoever takes a request out settles it.
         self._running: dict[int, Request] = {}
+        self._taking = Lock()
 
     # -- the loop
 
@@ -212,7 +214,7 @@ class TaskProcess:
         running = self.board.read(self.first_slot)
         if self._in_call and running.busy and 0 < running.soft_limit <= uptime() - running.since:
             self._in_call = False
-            self.warn(0, running.soft_limit)
+            self.warn(0, running)
             raise SoftTimeLimitExceeded(running.soft_limit)
 
     def on_cold_shutdown(self) -> None:
@@ -223,10 +225,10 @@ class TaskProcess:
             self._in_call = False
             raise WorkerTerminate(EX_FAILURE)
 
-    def warn(self, slot: int, limit: float) -> None:
+    def warn(self, slot: int, running: Running) -> None:
         """The task in this slot is past its soft limit."""
-        request = self._running.get(slot)
-        if request is not None:
+        request, limit = self._running.get(slot), running.soft_limit
+        if request is not None and self._still(slot, running):
             request_logger.warning(
                 "Soft time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
                 extra={"action": "soft_timeout"},
@@ -239,8 +241,26 @@ class TaskProcess:
         self, request: Request, slot: int, execution: Execution, record: bytes | None, messages: list[Message]
     ) -> None:
         """Store, follow up and acknowledge, in one transaction where broker and result store are one server."""
-        if self._running.pop(slot, None) is not request:
+        if not self._take(request, slot):
             return  # it ran into its hard limit, and has failed already
+        self._let_go(request, execution, record, messages)
+
+    def _take(self, request: Request, slot: int, give_up: bool = False) -> bool:
+        """Take the right to settle; False where another thread has it, and the slot may run another task by now."""
+        with self._taking:
+            if self._running.get(slot) is not request:
+                return False
+            del self._running[slot]
+            request.given_up = give_up
+            return True
+
+    def _still(self, slot: int, running: Running) -> bool:
+        """Whether the slot runs what was read from the board a moment ago."""
+        return self.board.read(self.first_slot + slot).since == running.since
+
+    def _let_go(
+        self, request: Request, execution: Execution, record: bytes | None, messages: list[Message]
+    ) -> None:
         delivery, outcome = request.delivery, execution.outcome
         assert delivery is not None
         acked = request.acknowledged
@@ -283,24 +303,26 @@ class TaskProcess:
                 )  # fmt: skip
                 sleep(1.0)
 
-    def on_hard_limit(self, slot: int, limit: float) -> None:
-        """A thread is past its hard limit: its task has failed, whatever it does from now on."""
-        request = self._running.get(slot)
-        if request is None or request.plan is None:
-            return
-        request.given_up = True
+    def on_hard_limit(self, slot: int, running: Running) -> bool:
+        """A thread is past its hard limit: its task has failed, whatever it does from now on; False if it has ended."""
+        request, limit = self._running.get(slot), running.hard_limit
+        if request is None or request.plan is None or not self._still(slot, running):
+            return False
+        if not self._take(request, slot, give_up=True):
+            return False
         request_logger.error(
             "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id, extra={"action": "timeout"}
         )
         exc = TimeLimitExceeded(limit)
         execution = Execution(
-            request.plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot)
+            request.plan, request.context(), request.args, request.kwargs, partial(self._let_go, request)
         )
         execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo((type(exc), exc, None)), limit)
         request.on_timeout(False, limit)
         finish(execution)
         self.done += 1
         self.board.finish(self.first_slot + slot, self.done)
+        return True
 
     def _store(self, request: Request, record: bytes | None) -> Store | None:
         if record is None:
