@@ -13,7 +13,6 @@ import json
 import threading
 import time
 from base64 import b64decode, b64encode
-from bisect import bisect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Stream, Unreadable
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
+from celerylite.brokers.redis_layout import Layout
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.utils.forks import after_fork
 from celerylite.utils.uuids import uuid, uuids
@@ -44,6 +44,10 @@ class RedisBroker(Broker):
 
     def __init__(self, connection: Connection, *, worker: str = "", dead_limit: int = 10_000) -> None:
         self.connector = Connector(connection)
+        self.layout = Layout.from_options(connection.transport_options or {})
+        self.key = self.layout.key
+        self.list_key = self.layout.list_key
+        self.list_keys = self.layout.list_keys
         self.worker = worker
         self.dead_limit = dead_limit
         self._idle: list[tuple[float, Link]] = []
@@ -51,21 +55,6 @@ class RedisBroker(Broker):
         self._declared: dict[int, Any] = {}
         self._kombu_lock = threading.Lock()
         after_fork(self._after_fork)
-
-    # -- keys
-
-    def key(self, name: str) -> bytes:
-        """A key's name on the server, with the global prefix."""
-        return (self.connector.prefix + name).encode()
-
-    def list_key(self, queue: str, priority: int | None = 0) -> bytes:
-        """The list in which messages of this priority wait."""
-        step = _step(priority)
-        return self.key(f"{queue}{scripts.SEPARATOR}{step}" if step else queue)
-
-    def list_keys(self, queue: str) -> list[bytes]:
-        """All lists of a queue, the most urgent first."""
-        return [self.list_key(queue, step) for step in scripts.PRIORITY_STEPS]
 
     # -- sending
 
@@ -163,7 +152,7 @@ class RedisBroker(Broker):
             return []
         if queue.no_declare or not exchange or not exchange.name:
             return []
-        member = scripts.SEPARATOR.join((queue.routing_key or "", "", queue.name)).encode()
+        member = self.layout.sep.join((queue.routing_key or "", "", queue.name)).encode()
         return [pack(b"SADD", self.key(name + exchange.name), member) for name in BINDINGS]
 
     def _send_by_kombu(self, message: Message) -> None:
@@ -280,9 +269,9 @@ class RedisBroker(Broker):
         except Unreadable:
             headers = {}
         task_id, task_name = (value if isinstance(value, str) else None for value in map(headers.get, ("id", "task")))
-        queue = list_key.decode("utf-8", "replace")[len(self.connector.prefix) :].split(scripts.SEPARATOR)[0]
         record = {
-            "id": uuid(), "reason": reason, "queue": queue, "time": time.time(), "worker": self.worker,
+            "id": uuid(), "reason": reason, "queue": self.layout.queue_of(list_key),
+            "time": time.time(), "worker": self.worker,
             "list": list_key.decode("utf-8", "surrogateescape"), "raw": b64encode(raw).decode("ascii"),
             "task_id": task_id, "task_name": task_name,
         }  # fmt: skip
@@ -316,12 +305,6 @@ def is_plain(queue: Any) -> bool:
     if queue.expires is not None or "x-expires" in (queue.queue_arguments or {}):
         return False
     return not exchange or (exchange.type == "direct" and not exchange.passive)
-
-
-def _step(priority: int | None) -> int:
-    if not priority:
-        return 0
-    return scripts.PRIORITY_STEPS[max(0, bisect(scripts.PRIORITY_STEPS, priority) - 1)]
 
 
 def _letter(record: bytes) -> DeadLetter:

@@ -29,7 +29,6 @@ class Connector:
         options.setdefault("socket_connect_timeout", CONNECT_TIMEOUT)
         # One try at a time: how often and when to try again is decided by who needs the connection.
         options.update(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
-        self.prefix: str = options.get("global_keyprefix") or ""
         self._connection = connection
         #: Whether kombu's connection has been used, by us or by the process that we were forked from.
         self._used = self._parents = False

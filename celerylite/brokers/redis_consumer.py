@@ -98,6 +98,7 @@ class RedisConsumer(Consumer):
         """Consume these queues from now on, under a new id (the inbox belongs to the first of them)."""
         self.queues = list(queues)
         self._turn = 0
+        self._order = self.broker.layout.order(self.queues)
         self._primary = self.broker.list_key(self.queues[0]) if self.queues else b""
         kind = "s" if self.serial else "t"
         self.id = f"{kind}{os.urandom(8).hex()}@{self._primary.decode('utf-8', 'surrogateescape')}"
@@ -243,13 +244,19 @@ class RedisConsumer(Consumer):
 
     def _lists(self) -> list[bytes]:
         """All lists in the order to look at them: by priority, and among queues by turns."""
-        self._turn = (self._turn + 1) % len(self.queues)
-        queues = self.queues[self._turn :] + self.queues[: self._turn]
-        return [self.broker.list_key(queue, step) for step in scripts.PRIORITY_STEPS for queue in queues]
+        if self._order is None:
+            self._turn = (self._turn + 1) % len(self.queues)
+            queues = self.queues[self._turn :] + self.queues[: self._turn]
+        else:
+            queues = self._order.consume(len(self.queues))
+        layout = self.broker.layout
+        return [layout.list_key(queue, step) for step in layout.priority_steps for queue in queues]
 
     def _delivery(self, raw: bytes, list_key: bytes, field: bytes, sure_until: float) -> Held:
-        name = list_key[len(self.broker.connector.prefix) :].decode("utf-8", "replace")
-        return Held(field, raw, name.split(scripts.SEPARATOR)[0], list_key, sure_until)
+        queue = self.broker.layout.queue_of(list_key)
+        if self._order is not None:
+            self._order.rotate(queue)
+        return Held(field, raw, queue, list_key, sure_until)
 
     def read(self, delivery: Delivery) -> Message:
         """The message in a delivery."""

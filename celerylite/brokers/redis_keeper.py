@@ -19,6 +19,7 @@ from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import redelivered
 from celerylite.brokers.redis_consumer import BLOCK, INBOX, RUNNING, Held, name_of
 from celerylite.brokers.redis_link import ReplyError, pack
+from celerylite.brokers.redis_unacked import LOOK_EVERY, Unacked
 
 if TYPE_CHECKING:
     from celerylite.brokers.redis import RedisBroker
@@ -53,6 +54,7 @@ class RedisKeeper(Keeper):
         self.link = broker.new_link()
         self.watch_link = broker.new_link()
         self.queues = list(queues)
+        self._unacked = Unacked(broker, self.link)
         self._tracking: bool | None = None
         #: Whether the lists must be looked at; as long as not, the server will tell.
         self._look = True
@@ -86,13 +88,16 @@ class RedisKeeper(Keeper):
         return float("inf")
 
     def reclaim(self, limit: int | None, on_buried: OnBuried) -> float:
-        """Return what consumers held whose lease ran out; returns the seconds until the next look is due."""
+        """Return what consumers held whose lease ran out, and what dead Celery workers left; returns the seconds until
+        the next look is due.
+        """
         leases = self._key(scripts.LEASES)
         gone, left = self.link.call(pack(b"EVALSHA", scripts.EXPIRED.sha, b"1", leases))
         for ident in gone:
             self._reclaim_one(ident, limit, on_buried)
+        self._unacked.restore()
         soon = self.lease if not left else float(left) + 0.05
-        return min(soon, RECLAIM_AGAIN if gone else self.lease)
+        return min(soon, RECLAIM_AGAIN if gone else min(self.lease, LOOK_EVERY))
 
     def _reclaim_one(self, ident: bytes, limit: int | None, on_buried: OnBuried) -> None:
         """A serial consumer runs its oldest message when it dies (or the one it has marked), one with threads all it
@@ -162,8 +167,7 @@ class RedisKeeper(Keeper):
         for field, raw in reversed(self._entries(ident)):
             if field in started:
                 list_key = _list_key(ident, field)
-                queue = list_key.decode("utf-8", "replace").split(scripts.SEPARATOR)[0]
-                found.append(Held(field, raw, queue, list_key, 0.0))
+                found.append(Held(field, raw, self.broker.layout.queue_of(list_key), list_key, 0.0))
             else:
                 self._move(scripts.RETURN, ident, _list_key(ident, field), *name_of(field, raw), raw)
         return found[::-1]

@@ -9,10 +9,6 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-#: Between a queue's name and a priority step.
-SEPARATOR = "\x06\x16"
-PRIORITY_STEPS = (0, 3, 6, 9)
-
 #: Sorted set: consumer id, scored by when its lease ends.
 LEASES = "celerylite.leases"
 #: Sorted set: `<list>\0<message>`, scored by when it is due.
@@ -268,4 +264,39 @@ redis.call('LPUSH', KEYS[2], ARGV[2])
 return 1
 """)
 
-ALL = (TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE)
+# -- what kombu's consumers hold
+
+#: Messages that kombu's consumers have held for too long. KEYS: unacked, index. ARGV: seconds, most.
+#: Returns tag, note, tag, note …, the latest first; a tag without a note is deleted.
+OVERDUE = Script("""
+local t = redis.call('TIME')
+local before = string.format('%.6f', t[1] + t[2] / 1000000 - ARGV[1])
+local out = {}
+for _, tag in ipairs(redis.call('ZREVRANGEBYSCORE', KEYS[2], before, '-inf', 'LIMIT', 0, ARGV[2])) do
+  local note = redis.call('HGET', KEYS[1], tag)
+  if note then
+    out[#out + 1] = tag
+    out[#out + 1] = note
+  else
+    redis.call('ZREM', KEYS[2], tag)
+  end
+end
+return out
+""")
+
+#: Move one of them, if it is still there and still overdue (it keeps its tag when it is taken again). KEYS: unacked,
+#: index, list, list … ARGV: tag, seconds, RPUSH or LPUSH, message. Returns 1 if it was.
+RESTORE = Script("""
+local t = redis.call('TIME')
+local score = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not score or tonumber(score) > t[1] + t[2] / 1000000 - ARGV[2] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+for i = 3, #KEYS do redis.call(ARGV[3], KEYS[i], ARGV[4]) end
+return 1
+""")
+
+ALL = (
+    TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE,
+    OVERDUE, RESTORE,
+)  # fmt: skip
