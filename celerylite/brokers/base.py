@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,41 @@ class Settlement:
     store: Store | None = None
     #: Messages that follow: callbacks, the next step of a chain, a retry.
     messages: list[Message] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Claim:
+    """Messages that go out only if a note still says what the claimer read there: one tick of a schedule, say."""
+
+    #: The notebook, and the note in it.
+    book: str
+    field: str
+    #: What the note said when it was read; None where there was none.
+    seen: bytes | None
+    #: What it says afterwards; not empty, and unlike what any other claimer would write.
+    value: bytes
+    messages: Sequence[Message] = ()
+
+
+class Notebook(ABC):
+    """A small dictionary on the broker's server, shared by the processes of a project."""
+
+    @abstractmethod
+    def read(self) -> tuple[int, dict[str, bytes]]:
+        """Its version and all its notes."""
+
+    @abstractmethod
+    def change(
+        self, set: Mapping[str, bytes] | None = None, drop: Iterable[str] = (), version: int | None = None
+    ) -> bool:
+        """Write and delete notes in one step, which makes a new version.
+
+        With `version`, nothing is done and False returned where the notebook has another one by now.
+        """
+
+    @abstractmethod
+    def version(self) -> int:
+        """Another number after each `change`, 0 where nothing was ever changed. `publish_once` leaves it alone."""
 
 
 class Stream:
@@ -208,6 +243,23 @@ class Broker(ABC):
     @abstractmethod
     def purge_dead(self) -> int:
         """Delete all messages that were set aside; returns how many."""
+
+    def notebook(self, name: str) -> Notebook | None:
+        """The notebook of this name; None where the broker has no place for one."""
+        return None
+
+    def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
+        """Each claim in one atomic step, in order: where the note says what was `seen`, write `value` and publish.
+
+        Returns for each None where that is done (by this call, or by an earlier one whose answer was lost), else what
+        the note says, b"" where there is none. Raises kombu's `OperationalError` when the server cannot be reached;
+        calling again with the same claims is safe then. `NotImplementedError` where `notebook` gives None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no notebooks")
+
+    def clock(self) -> float:
+        """The time that all users of this broker agree on, in seconds since the epoch."""
+        return time.time()
 
     def same_server(self, backend: Any) -> bool:
         """Whether a result of `backend` can be stored in this broker's transactions."""

@@ -10,11 +10,21 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Settlement, Unreadable
+from celerylite.brokers.base import (
+    Broker,
+    Claim,
+    Consumer,
+    DeadLetter,
+    Delivery,
+    Keeper,
+    Notebook,
+    Settlement,
+    Unreadable,
+)
 from celerylite.brokers.envelope import decode, encode, redelivered
 from celerylite.utils import uuid
 
@@ -37,6 +47,11 @@ class Space:
         self.delayed: list[tuple[float, int, str, int, bytes]] = []
         self.dead: deque[DeadLetter] = deque(maxlen=10_000)
         self.numbers = count()
+        self.notebooks: dict[str, MemoryNotebook] = {}
+
+    def notebook(self, name: str) -> MemoryNotebook:
+        """The notebook of this name; the caller holds the lock."""
+        return self.notebooks.setdefault(name, MemoryNotebook(self.changed))
 
     def queue(self, name: str) -> dict[int, deque[bytes]]:
         """The lists of a queue, by priority."""
@@ -85,6 +100,26 @@ class MemoryBroker(Broker):
                         self.space.defer(message.due, name, priority, raw)
                     else:
                         self.space.put(name, priority, raw)
+
+    def notebook(self, name: str) -> MemoryNotebook:
+        """The notebook of this name."""
+        with self.space.changed:
+            return self.space.notebook(name)
+
+    def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
+        """Each claim under the lock."""
+        return [self._claim(claim) for claim in claims]
+
+    def _claim(self, claim: Claim) -> bytes | None:
+        with self.space.changed:
+            notes = self.space.notebook(claim.book).notes
+            found = notes.get(claim.field, b"")
+            if found != claim.value:
+                if found != (claim.seen or b""):
+                    return found
+                self._send(claim.messages)
+                notes[claim.field] = claim.value
+            return None
 
     def _queues_for(self, message: Message) -> list[str]:
         if not message.exchange:
@@ -148,6 +183,37 @@ class MemoryBroker(Broker):
     def keeper(self, queues: Sequence[str], *, lease: float) -> Keeper:
         """The housekeeping of one worker."""
         return MemoryKeeper(self.space)
+
+
+class MemoryNotebook(Notebook):
+    """A dictionary under the lock of its space."""
+
+    def __init__(self, lock: threading.Condition) -> None:
+        self.lock = lock
+        self.notes: dict[str, bytes] = {}
+        self._version = 0
+
+    def read(self) -> tuple[int, dict[str, bytes]]:
+        """Its version and all its notes."""
+        with self.lock:
+            return self._version, dict(self.notes)
+
+    def change(
+        self, set: Mapping[str, bytes] | None = None, drop: Iterable[str] = (), version: int | None = None
+    ) -> bool:
+        """Write and delete notes in one step."""
+        with self.lock:
+            if version not in (None, self._version):
+                return False
+            self.notes.update(set or {})
+            for name in drop:
+                self.notes.pop(name, None)
+            self._version += 1
+            return True
+
+    def version(self) -> int:
+        """Another number after each change."""
+        return self._version
 
 
 class MemoryConsumer(Consumer):

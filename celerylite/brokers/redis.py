@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Broker, Consumer, DeadLetter, Keeper, Stream, Unreadable
+from celerylite.brokers.base import Broker, Claim, Consumer, DeadLetter, Keeper, Notebook, Stream, Unreadable
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_layout import Layout
@@ -199,6 +199,26 @@ class RedisBroker(Broker):
     def new_link(self) -> Link:
         """A connection for one thread."""
         return Link(self.connector.open, timeout=self.connector.timeout)
+
+    # -- notebooks
+
+    def notebook(self, name: str) -> Notebook:
+        """The notebook of this name."""
+        from celerylite.brokers.redis_notebook import RedisNotebook  # lazy: for beat, as the two below
+
+        return RedisNotebook(self, name)
+
+    def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
+        """Each claim in one script, all of them in one trip."""
+        from celerylite.brokers.redis_notebook import publish_once
+
+        return publish_once(self, claims)
+
+    def clock(self) -> float:
+        """The server's time."""
+        from celerylite.brokers.redis_notebook import clock
+
+        return clock(self)
 
     # -- looking after queues
 

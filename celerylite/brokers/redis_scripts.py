@@ -296,7 +296,50 @@ for i = 3, #KEYS do redis.call(ARGV[3], KEYS[i], ARGV[4]) end
 return 1
 """)
 
+# -- beat: notebooks and claims
+
+#: Hash per notebook: its notes, and under the empty name its version.
+NOTEBOOK = "celerylite.notebook."
+
+#: One claim: publish if the note still says what was seen. KEYS: notebook, leases, delayed, list, list …
+#: ARGV: note, seen ('' none), value, then for each list due ('' at once) and message. Returns nothing where that is
+#: done or was done before, else what the note says.
+CLAIM_NOTE = Script("""
+local found = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if found == ARGV[3] then return false end
+if found ~= ARGV[2] then return found end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+local promoted
+for i = 4, #KEYS do
+  local due, raw = ARGV[2 * i - 4], ARGV[2 * i - 3]
+  if due ~= '' and promoted == nil then
+    local t = redis.call('TIME')
+    promoted = redis.call('ZCOUNT', KEYS[2], t[1] + t[2] / 1000000, '+inf') > 0
+  end
+  if due ~= '' and promoted then
+    redis.call('ZADD', KEYS[3], due, KEYS[i] .. '\\0' .. raw)
+  else
+    redis.call('LPUSH', KEYS[i], raw)
+  end
+end
+return false
+""")
+
+#: Change a notebook. KEYS: notebook. ARGV: the version that it must have ('' any), how many notes to write, note,
+#: value …, notes to delete … Returns 1 if it was done. Versions are times, so that none comes again after a flush.
+CHANGE_NOTES = Script("""
+local version = redis.call('HGET', KEYS[1], '') or '0'
+if ARGV[1] ~= '' and ARGV[1] ~= version then return 0 end
+local t = redis.call('TIME')
+version = math.max(version + 1, t[1] * 1000 + math.floor(t[2] / 1000))
+redis.call('HSET', KEYS[1], '', string.format('%.0f', version))
+local written = 2 + 2 * ARGV[2]
+for i = 3, written, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = written + 1, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+return 1
+""")
+
 ALL = (
     TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE,
-    OVERDUE, RESTORE,
+    OVERDUE, RESTORE, CLAIM_NOTE, CHANGE_NOTES,
 )  # fmt: skip
