@@ -67,6 +67,8 @@ setup(
         "click>=8.2",
         "cloudpickle>=2.2",
         "croniter>=2.0",
+        # Reads what Redis answers: 5 µs of the 55 that a task costs.
+        "hiredis>=2.3",
         "kombu>=5.6",
         # kombu's Redis transport imports it; kombu[redis] would pin one release of it.
         "packaging",

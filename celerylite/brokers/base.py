@@ -306,11 +306,16 @@ class Consumer(ABC):
         """The message is done with; on return that is on its way to the server. Any thread may call."""
 
     @abstractmethod
-    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool) -> None:
+    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
         """Store, send and (unless `acked` already) acknowledge, in one transaction. Any thread may call.
 
         Where the message is not held any more (a lease that ran out), nothing happens: its new holder will do it.
+        False where it is held back for the next command, which `last` promises to be a `fetch`; `on_sent` tells when it
+        is on its way.
         """
+
+    #: Called when what `settle` held back is on its way.
+    on_sent: Callable[[], None] = staticmethod(lambda: None)
 
     def push(self) -> None:  # noqa: B027 (only brokers that hold something back)
         """Send what `settle` may have held back for the next command. Any thread may call."""

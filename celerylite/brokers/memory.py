@@ -273,7 +273,7 @@ class MemoryConsumer(Consumer):
         """The message is done with."""
         self._held.pop(delivery.tag, None)
 
-    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool) -> None:
+    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
         """Results are not kept here, so there is no transaction to be had."""
         raise NotImplementedError("the memory broker is no result store")
 

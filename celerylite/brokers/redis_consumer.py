@@ -82,6 +82,7 @@ class RedisConsumer(Consumer):
         # A waiting fetch owns its link, so threads that finish tasks meanwhile need another one.
         self.out = self.link if serial else broker.new_link()
         self._writing = _Unlocked(self.link) if serial else _Locked(self.out)
+        self.link.on_sent = lambda: self.on_sent()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._sequence = 0
         #: Takes from this number on may have brought messages that we never saw.
@@ -316,13 +317,13 @@ class RedisConsumer(Consumer):
         with self._writing as link:
             self._posting(lambda: self._post_ack(link, delivery))
 
-    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool) -> None:
+    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
         """Store, send and acknowledge in one script."""
         assert isinstance(delivery, Held)
         if settlement.store is None and not settlement.messages:
             if not acked:
                 self.ack(delivery)
-            return
+            return True
         args = [b"", b"", b"1"] if acked else [*name_of(delivery.tag, delivery.raw), b"0"]
         if settlement.store is not None:
             args += self._storing(settlement.store)
@@ -331,10 +332,12 @@ class RedisConsumer(Consumer):
         command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
         with self._writing as link:
             # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task
-            # again. Early, nobody would: the outcome must be on its way before the board says that the task has ended.
-            hold = self.serial and not acked
+            # again. Early, nobody would: the outcome must be on its way before the board shows another task, so
+            # it waits for a fetch only.
+            hold = self.serial and (last or not acked)
             self._posting(lambda: link.post(command, None if acked else _warn_if_lost, hold=hold))
             self._trim(link)
+            return not link.holding
 
     def push(self) -> None:
         """Send what `settle` may have held back: a task is about to run."""

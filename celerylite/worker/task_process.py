@@ -84,6 +84,11 @@ class TaskProcess:
         #: What runs in each slot; whoever takes a request out settles it.
         self._running: dict[int, Request] = {}
         self._taking = Lock()
+        #: Whether a fetch comes next.
+        self._last = False
+        #: Whether the outcome of the task that has ended waits for that fetch.
+        self._held_back = False
+        self.consumer.on_sent = self._on_sent
 
     # -- the loop
 
@@ -119,6 +124,7 @@ class TaskProcess:
             if self.stopping or (index and not self.consumer.fresh(delivery)):
                 self.consumer.release(deliveries[index:])
                 return
+            self._last = self.serial and index == len(deliveries) - 1
             self.take(delivery)
 
     def take(self, delivery: Delivery) -> None:
@@ -177,9 +183,16 @@ class TaskProcess:
             self._in_call = False
             if not request.given_up:
                 self.done += 1
-                self.board.finish(at, self.done)
+                if not self._held_back:
+                    self.board.finish(at, self.done)
         self.pace.ran(uptime() - started)
         self._retire_if_due()
+
+    def _on_sent(self) -> None:
+        """The last outcome is on its way: only now the board may say that its task has ended."""
+        if self._held_back:
+            self._held_back = False
+            self.board.finish(self.first_slot, self.done)
 
     def _execute(self, request: Request, slot: int) -> None:
         plan = request.plan
@@ -270,7 +283,9 @@ class TaskProcess:
         keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
         if self._same_server:
             store = self._store(request, record)
-            self.consumer.settle(delivery, Settlement(store, messages), acked=acked or keep)
+            sent = self.consumer.settle(delivery, Settlement(store, messages), acked=acked or keep, last=self._last)
+            # Of a late one that dies here the message is still there, and the task runs again.
+            self._held_back = acked and not sent
             if _is_watched(request):
                 self.consumer.push()  # hooks and signals come next, and may take their time
         else:
