@@ -24,6 +24,7 @@ from celerylite.result_set import GroupResult, ResultSet
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from weakref import ReferenceType
 
     from celerylite.app.base import Celery
 
@@ -57,6 +58,8 @@ class AsyncResult(RecordFields, ResultBase, Generic[R]):
     _ignored = False
     _backend: Any = None
     _on_ready: OnReady | None = None
+    #: The result of the call that this process made next, for reading ahead.
+    _next: ReferenceType[AsyncResult[Any]] | None = None
 
     def __init__(
         self,

@@ -250,6 +250,9 @@ class Task(Retrying, Generic[P, R]):
             shadow = self.shadow_name(args, kwargs, options)
         if app.conf.task_always_eager:
             return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
+        own_result = self.AsyncResult if type(self).AsyncResult is not Task.AsyncResult else None
+        if not (task_id or producer or link or link_error or shadow or own_result) and app.sends_plainly(options):
+            return app.send_plain(self, args, kwargs, options)
         return app.send_task(
             self.name,
             args,
@@ -258,7 +261,7 @@ class Task(Retrying, Generic[P, R]):
             producer=producer,
             link=link,
             link_error=link_error,
-            result_cls=self.AsyncResult if type(self).AsyncResult is not Task.AsyncResult else None,
+            result_cls=own_result,
             shadow=shadow,
             task_type=self,
             **options,

@@ -15,6 +15,7 @@ from typing import Any
 from celerylite import states
 from celerylite.backends import redis_address
 from celerylite.backends.base import BaseKeyValueStoreBackend, SyncBackendMixin
+from celerylite.backends.read_ahead import ReadAhead
 from celerylite.backends.redis_client import RedisClient, redis_module
 from celerylite.backends.redis_listener import Listener
 from celerylite.backends.redis_waiting import Wait
@@ -81,6 +82,7 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
         #: YAML and compressed records hide their status from the script, so it is read beforehand.
         self._hidden_status = bool(self.compression) or self.serializer not in ("json", "pickle", "msgpack")
         self._idle = []
+        self._ahead = ReadAhead()
         self._listener: Listener | None = None
         self._listener_lock = threading.Lock()
         after_fork(self._forget_connections)
@@ -162,12 +164,52 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
 
     # -- waiting
 
+    def wait_for_pending(
+        self,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+        callback: Any = None,
+        propagate: bool = True,
+    ) -> Any:
+        """Wait until `result` is ready and return its value, or raise its exception."""
+        self._ensure_not_eager()
+        looked = False
+        if on_message is None and result.id not in self._cache:
+            others = self._ahead.others(result)
+            looked = bool(others) and self._look([result, *others])
+        if result._cache is None:
+            meta = self._wait(result.id, timeout, interval, on_message, on_interval, looked)
+            result._maybe_set_cache(meta)
+        return result.maybe_throw(propagate=propagate, callback=callback)
+
+    def _look(self, results: list[Any]) -> bool:
+        """Read several results; those that are ready know it from now on. False where the store is away."""
+        try:
+            records = self.mget([self.get_key_for_task(result.id) for result in results])
+        except (OSError, redis_module().RedisError):
+            return False  # the wait to come tries again, by its own rules
+        self._ahead.weigh(records)
+        for result, record in zip(results, records, strict=True):
+            if record is not None:
+                result._maybe_set_cache(self.decode_result(record))
+        return True
+
     def _wait(
-        self, task_id: str, timeout: float | None, interval: float, on_message: Any, on_interval: Any
+        self,
+        task_id: str,
+        timeout: float | None,
+        interval: float,
+        on_message: Any,
+        on_interval: Any,
+        looked: bool = False,
     ) -> dict[str, Any]:
         if task_id in self._cache:
             return self._cache[task_id]
-        for _, meta in self._ready_ones((task_id,), timeout, interval, on_message, on_interval, TIMED_OUT):
+        for _, meta in self._ready_ones((task_id,), timeout, interval, on_message, on_interval, TIMED_OUT, looked):
             return meta
         raise AssertionError("unreachable: a wait ends with a record or an error")
 

@@ -30,6 +30,7 @@ class Wait:
         on_message: Callable[[dict[str, Any]], Any] | None,
         on_interval: Callable[[], Any] | None,
         late: str,
+        looked: bool = False,
     ) -> None:
         self._backend = backend
         #: The tasks that are not ready yet, by the key of their record, which is its channel as well.
@@ -40,11 +41,14 @@ class Wait:
         self._on_message = on_message
         self._on_interval = on_interval
         self._late = late
+        #: Whether somebody has just read, and found nothing.
+        self._looked = looked
         #: The last record that `on_message` got of each task; what is read after a reconnect may be the same.
         self._told: dict[bytes, bytes] = {}
 
     def __iter__(self) -> Iterator[Found]:
-        yield from self._read()
+        if not self._looked:
+            yield from self._read()
         if not self._pending:
             return
         if self._timeout is not None and self._timeout <= 0:

@@ -14,6 +14,7 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 #: Where kombu notes which queues are bound to an exchange; the second set is for those that do not expire.
 BINDINGS = ("_kombu.binding.", "_kombu.binding_permanent.")
 
+#: How many names of keys and queues are kept; some projects make queues all the time.
+KEYS = 4096
+
 #: Seconds after which an idle connection is looked at before it is used.
 IDLE_CHECK = 1.0
 
@@ -46,7 +50,9 @@ class RedisBroker(Broker):
         self.connector = Connector(connection)
         self.layout = Layout.from_options(connection.transport_options or {})
         self.key = self.layout.key
-        self.list_key = self.layout.list_key
+        # Asked several times a task: 0.1 µs each instead of 2.
+        self.list_key = lru_cache(KEYS)(self.layout.list_key)
+        self.queue_of = lru_cache(KEYS)(self.layout.queue_of)
         self.list_keys = self.layout.list_keys
         self.worker = worker
         self.dead_limit = dead_limit
@@ -59,6 +65,10 @@ class RedisBroker(Broker):
     # -- sending
 
     def _send(self, messages: Sequence[Message]) -> None:
+        plain = self.push_commands(messages) if len(messages) == 1 else None
+        if plain:
+            self._call(plain)
+            return
         declaring: list[bytes] = []
         commands: list[bytes] = []
         pushes: dict[bytes, list[bytes]] = {}

@@ -251,10 +251,10 @@ class RedisConsumer(Consumer):
         else:
             queues = self._order.consume(len(self.queues))
         layout = self.broker.layout
-        return [layout.list_key(queue, step) for step in layout.priority_steps for queue in queues]
+        return [self.broker.list_key(queue, step) for step in layout.priority_steps for queue in queues]
 
     def _delivery(self, raw: bytes, list_key: bytes, field: bytes, sure_until: float) -> Held:
-        queue = self.broker.layout.queue_of(list_key)
+        queue = self.broker.queue_of(list_key)
         if self._order is not None:
             self._order.rotate(queue)
         return Held(field, raw, queue, list_key, sure_until)
