@@ -126,7 +126,10 @@ class Connector:
             if self._used:
                 self.connection.collect()
             if self.failover:
-                self.connection.maybe_switch_next()
+                for _ in range(20):  # chance (`shuffle`) may name the same one again
+                    self.connection.maybe_switch_next()
+                    if self.uri != failed:
+                        break
                 self.address = address_of(self._connection)
 
     @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.conftest import OURS, Site, Workers
 from tests.support.app import make_app
@@ -40,8 +42,6 @@ def test_the_next_of_a_list(
     first, second = make_redis(), make_redis()
     urls = [first.url(), second.url()]
     conf = {"broker_failover_strategy": strategy, "broker_url": urls if form == "list" else ";".join(urls)}
-    if strategy == "shuffle":  # only where it goes next is left to chance, not where it begins
-        conf["broker_failover_strategy"] = "shuffle"
     store = new_redis_url()
     site = site_of(urls[0])
     worker = site.worker("-c", "1", conf=conf, env={"TEST_BACKEND": store})
@@ -98,24 +98,61 @@ class Sentinels:
     """A master, a replica, and three sentinels that watch over them; all with passwords."""
 
     def __init__(self, make_redis: Callable[..., RedisServer], directory: Path) -> None:
-        secret = ("--requirepass", "pw", "--masterauth", "pw")
-        self.master = self._protected(make_redis(extra=secret))
-        follow = ("--replicaof", f"127.0.0.1 {self.master.port}")
-        self.replica = self._protected(make_redis(extra=(*secret, *follow)))
-        self.watchers = [self._watcher(directory, number) for number in range(3)]
+        secret = ("--requirepass", "pw", "--masterauth", "pw", "--repl-diskless-sync-delay", "0")
+        self.master = make_redis(extra=secret, password="pw")
+        self.replica = make_redis(extra=(*secret, "--replicaof", f"127.0.0.1 {self.master.port}"), password="pw")
+        self.directory = directory
+        self.ports = [self._watch(make_redis, number) for number in range(3)]
+        with self.replica.client() as client:
+            wait_for(lambda: client.info("replication")["master_link_status"] == "up", 20, "the replica to follow")
+        for port in self.ports:
+            with redis.Redis(port=port, password="guard") as sentinel:
+                wait_for(partial(self._knows_all, sentinel), 20, "the sentinels to know each other")
 
-    @staticmethod
-    def _protected(server: RedisServer) -> RedisServer:
-        return server
-
-    def _watcher(self, directory: Path, number: int) -> RedisServer:
-        port = free_port()
-        config = directory / f"sentinel-{number}.conf"
-        own = directory / f"sentinel-{number}"
+    def _watch(self, make_redis: Callable[..., RedisServer], number: int) -> int:
+        port, own = free_port(), self.directory / f"sentinel-{number}"
         own.mkdir()
-        config.write_text(
+        (own / "conf").write_text(
             f"port {port}\nrequirepass guard\nsentinel sentinel-pass guard\ndir {own}\n"
             f"sentinel monitor boss 127.0.0.1 {self.master.port} 2\nsentinel auth-pass boss pw\n"
             "sentinel down-after-milliseconds boss 1000\nsentinel failover-timeout boss 5000\n"
         )
-        return RedisServer(port=port, config=config)
+        make_redis(port=port, config=own / "conf", password="guard")
+        return port
+
+    @staticmethod
+    def _knows_all(sentinel: redis.Redis) -> bool:
+        others = sentinel.execute_command("SENTINEL", "SENTINELS", "boss")
+        return len(others) == 2 and len(sentinel.execute_command("SENTINEL", "REPLICAS", "boss")) == 1
+
+    @property
+    def url(self) -> str:
+        """All of them."""
+        return ";".join(f"sentinel://:pw@127.0.0.1:{port}/0" for port in self.ports)
+
+
+def test_sentinel(make_redis: Callable[..., RedisServer], site_of: Callable[..., Site], tmp_path: Path) -> None:
+    """The master dies: tasks keep flowing over the replica, and so do results, what ran, and what waits."""
+    sentinels = Sentinels(make_redis, tmp_path)
+    options = {"master_name": "boss", "sentinel_kwargs": {"password": "guard"}}
+    conf = {"broker_transport_options": options, "result_backend_transport_options": options}
+    conf["task_publish_retry_policy"] = {"max_retries": 60, "interval_max": 0.5}
+    site = site_of(sentinels.url)
+    worker = site.worker("-c", "2", conf=conf)
+    client = site.client(**conf)
+    add, late = client.tasks["t.add"], client.tasks["t.work_late"]
+    assert [add.delay(n, n).get(timeout=10) for n in range(5)] == [0, 2, 4, 6, 8]
+    running = late.delay(None, 3.0)
+    due = add.apply_async((5, 5), countdown=6)
+    site.ledger.wait("start", running.id)
+    with sentinels.master.client() as master:
+        assert master.wait(1, 5000) == 1  # what was sent so far is on the replica: the rest is up to Redis
+    sentinels.master.kill()
+    assert add.delay(7, 7).get(timeout=60) == 14
+    assert [add.delay(n, n).get(timeout=20) for n in range(5)] == [0, 2, 4, 6, 8]
+    assert running.get(timeout=30) == "worked"
+    assert due.get(timeout=30) == 10
+    with sentinels.replica.client() as promoted:
+        assert promoted.info("replication")["role"] == "master"
+        assert promoted.exists(f"celery-task-meta-{due.id}")
+    assert worker.terminate(30) == 0
