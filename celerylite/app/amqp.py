@@ -11,6 +11,7 @@ from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from celerylite import transports
 from celerylite.app import queues as _queues
 from celerylite.app import routes as _routes
 from celerylite.app.publishing import (
@@ -470,6 +471,7 @@ class AMQP:
     def Connection(self) -> Any:
         from kombu.connection import Connection  # lazy, as above
 
+        transports.register()
         return Connection
 
     BrokerConnection = Connection

@@ -49,8 +49,17 @@ class Connecting:
     def _get_backend(self: Any) -> Any:
         from celerylite import backends  # lazy, as above
 
-        cls, url = backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
+        wanted = self.backend_cls or self.conf.result_backend
+        if wanted is None and self.without_broker:
+            wanted = _default_url()
+        cls, url = backends.by_url(wanted, self.loader)
         return cls(app=self, url=url)
+
+    @property
+    def without_broker(self: Any) -> bool:
+        """Whether no broker is configured anywhere, so that broker and results are the embedded SQLite file."""
+        conf = self.conf
+        return not (conf.broker_url or conf.broker_read_url or conf.broker_write_url or conf.broker_transport)
 
     # -- kombu's connections
 
@@ -114,6 +123,8 @@ class Connecting:
         **kwargs: Any,
     ) -> Any:
         conf = self.conf
+        if url is None and transport is None and self.without_broker:
+            url = _default_url()
         parts = {
             "hostname": url,
             "userid": userid or conf.broker_user,
@@ -199,6 +210,12 @@ class Connecting:
             self._backend_shared = None
         if self.on_after_fork.receivers:
             self.on_after_fork.send(sender=self)
+
+
+def _default_url() -> str:
+    from celerylite.brokers.sqlite_address import DEFAULT_URL  # lazy, as above
+
+    return DEFAULT_URL
 
 
 def _parsed(parts: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:

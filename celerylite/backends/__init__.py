@@ -1,6 +1,7 @@
 """Result stores: what keeps the results of tasks, and `by_url`, which finds one by its name or URL.
 
     redis://  rediss://  redis+socket://  sentinel://    backends.redis
+    sqlite:///FILE                                       backends.sqlite
     cache+memory://                                      backends.cache (within one process)
     disabled://, or no setting at all                    backends.base.DisabledBackend
     package.module:Class                                 any class of your own
@@ -22,6 +23,7 @@ BACKEND_ALIASES = {
     "rediss": "celerylite.backends.redis:RedisBackend",
     "socket": "celerylite.backends.redis:RedisBackend",
     "sentinel": "celerylite.backends.redis:SentinelBackend",
+    "sqlite": "celerylite.backends.sqlite:SqliteBackend",
     "cache": "celerylite.backends.cache:CacheBackend",
     "disabled": "celerylite.backends.base:DisabledBackend",
 }

@@ -1,18 +1,19 @@
-"""`celerylite demo`: a private Redis, a worker, real tasks; all gone afterwards, also after Ctrl-C."""
+"""`celerylite demo`: a worker on a temporary SQLite file, real tasks; all gone afterwards, also after Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import platform
 import signal
+import tempfile
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click import Context
 
 from celerylite.bin.base import CeleryCommand, CeleryOption, CLIContext
-from celerylite.utils.redis_server import PrivateServer, ServerNotFound, find_binary
 from celerylite.utils.running_worker import WorkerFailed, running_worker
 
 BULK = 1000
@@ -33,17 +34,17 @@ TIMEOUT = 30.0
 def demo(ctx: Context, concurrency: int) -> None:
     """Show celerylite at work: needs nothing, leaves nothing behind.
 
-    Starts a Redis of its own and a worker, sends tasks, shows their results, a retry and a delayed task.
+    Starts a worker on a temporary SQLite file, sends tasks, shows their results, a retry and a delayed task.
     """
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     say = ctx.obj
     try:
         _show(say, concurrency)
-    except (ServerNotFound, WorkerFailed) as exc:
+    except WorkerFailed as exc:
         raise click.ClickException(str(exc)) from exc
     except KeyboardInterrupt:
-        say.echo("\nStopped; the worker and the Redis are gone.")
+        say.echo("\nStopped; the worker and its file are gone.")
         ctx.exit(130)
 
 
@@ -53,13 +54,13 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 def _show(say: CLIContext, concurrency: int) -> None:
-    started = time.perf_counter()
-    with PrivateServer() as server:
-        say.echo(f"A private Redis ({find_binary()}) started in {_ms(started)}.")
-        os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = server.url()
+    with tempfile.TemporaryDirectory(prefix="celerylite-demo-") as directory:
+        url = f"sqlite:///{directory}/demo.db"
+        os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_RESULT_BACKEND"] = url
+        say.echo(f"Broker and results: {url}")
         started = time.perf_counter()
         options = ("-n", f"demo@{platform.node()}", "-c", str(concurrency))
-        with running_worker("celerylite.bin.demo_app", *options, log=server.directory / "worker.log"):
+        with running_worker("celerylite.bin.demo_app", *options, log=Path(directory) / "worker.log"):
             noun = "process" if concurrency == 1 else "processes"
             say.echo(f"A worker with {concurrency} task {noun} is ready after {_ms(started)}.\n")
             _run_tasks(say)

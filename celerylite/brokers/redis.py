@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Broker, Claim, Consumer, DeadLetter, Keeper, Notebook, Stream, Unreadable
+from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_layout import Layout
@@ -56,8 +57,6 @@ class RedisBroker(Broker):
         self.list_keys = self.layout.list_keys
         self.worker = worker
         self.dead_limit = dead_limit
-        #: Where results are stored, if on this server: prefixes of keys, which are channels too.
-        self.results: tuple[bytes, ...] = ()
         self._idle: list[tuple[float, Link]] = []
         #: By their `id`: hashing a kombu queue costs more than writing a message.
         self._declared: dict[int, Any] = {}
@@ -88,12 +87,7 @@ class RedisBroker(Broker):
                 commands += [pack(*self.command_for(message, queue)) for queue in queues]
         commands += _pushing(pushes)
         if commands or declaring:
-            try:
-                self._call(declaring + commands)
-            except ReplyError as exc:
-                from celerylite.brokers.redis_access import refused_to_send  # lazy: only on the way down
-
-                raise refused_to_send(exc, self, pushes) from exc
+            self._call(declaring + commands)
         for message in messages:
             if message.queue is not None:
                 self._declared[id(message.queue)] = message.queue
@@ -292,16 +286,12 @@ class RedisBroker(Broker):
         return RedisKeeper(self, queues, lease=lease)
 
     def same_server(self, backend: Any) -> bool:
-        """Whether `backend` stores on this very server (any database of it), as the same user."""
+        """Whether `backend` stores on this very server (any database of it)."""
         here = self.connector.connection
         params = getattr(backend, "connparams", None)
-        if not isinstance(params, dict) or self.connector.failover or self.outlet is not None:
+        if not isinstance(params, dict) or self.connector.failover:
             return False
-        place = (params.get("host"), params.get("port"), params.get("username") or None)
-        if place != (here.hostname or "127.0.0.1", here.port or 6379, self.connector.username):
-            return False
-        self.results = (backend.task_keyprefix, backend.group_keyprefix)
-        return True
+        return (params.get("host"), params.get("port")) == (here.hostname or "127.0.0.1", here.port or 6379)
 
     def dead_record(self, raw: bytes, list_key: bytes, reason: str) -> bytes:
         """What is kept of a message that is set aside."""
@@ -336,16 +326,6 @@ class RedisBroker(Broker):
 def _pushing(pushes: dict[bytes, list[bytes]]) -> list[bytes]:
     """One command a list: half the work for the server, and one reply to read instead of hundreds."""
     return [pack(b"LPUSH", key, *raws) for key, raws in pushes.items()]
-
-
-def is_plain(queue: Any) -> bool:
-    """Whether all that declaring this queue means is to note a binding to a direct exchange."""
-    exchange = queue.exchange
-    if queue.bindings or queue.on_declared is not None or queue.auto_delete or queue.exclusive:
-        return False
-    if queue.expires is not None or "x-expires" in (queue.queue_arguments or {}):
-        return False
-    return not exchange or (exchange.type == "direct" and not exchange.passive)
 
 
 def _letter(record: bytes) -> DeadLetter:

@@ -28,6 +28,8 @@ ART = (
     r"   //",
 )
 WIDTH = 16
+#: Behind the URL of the broker that is used where none is configured.
+DEFAULT = " (no broker_url is set)"
 MARGIN = " " * WIDTH
 
 
@@ -42,7 +44,7 @@ def banner(worker: WorkController) -> str:
         "",
         "[config]",
         _entry("app", f"{app.main or '__main__'}:{id(app):#x}"),
-        _entry("transport", brokers.as_uri(app.connection_for_read())),
+        _entry("transport", brokers.as_uri(app.connection_for_read()) + (DEFAULT if app.without_broker else "")),
         _entry("results", app.backend.as_uri()),
         _entry("concurrency", f"{worker.concurrency} ({worker.pool_cls})"),
         _entry("task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"),

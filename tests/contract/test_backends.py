@@ -55,6 +55,10 @@ STORES = {
     "memory": ("cache+memory://", JSON),
     "memory-pickle": ("cache+memory://", PICKLE),
     "redis": ("redis", JSON),
+    "sqlite": ("sqlite", JSON),
+    "sqlite-pickle": ("sqlite", PICKLE),
+    "sqlite-compressed": ("sqlite", {"result_compression": "zlib"}),
+    "sqlite-prefix": ("sqlite", {"result_backend_transport_options": {"global_keyprefix": "mine"}}),
     "redis-pickle": ("redis", PICKLE),
     "redis-msgpack": ("redis", {"result_serializer": "msgpack", "accept_content": ["msgpack"]}),
     "redis-yaml": ("redis", {"result_serializer": "yaml", "accept_content": ["yaml"]}),
@@ -72,6 +76,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
             pytest.importorskip(package)
     if url == "redis":
         url = request.getfixturevalue("redis_url")
+    elif url == "sqlite":
+        url = f"sqlite:///{request.getfixturevalue('tmp_path')}/results.db"
     app = Celery("tests", broker="memory://", backend=url, set_as_current=False)
     app.conf.update(settings)
     yield app.backend

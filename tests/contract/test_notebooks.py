@@ -14,7 +14,7 @@ from celerylite import Celery
 from celerylite.brokers.base import Broker, Claim
 from celerylite.message import Message
 
-BROKERS = ("memory", "redis")
+BROKERS = ("memory", "redis", "sqlite")
 QUEUE = "ticks"
 
 
@@ -22,6 +22,8 @@ QUEUE = "ticks"
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
+    elif request.param == "sqlite":
+        url = f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db"
     else:
         url = f"memory:///{uuid.uuid4().hex}"
     with Celery("notebooks", broker=url, set_as_current=False) as app:

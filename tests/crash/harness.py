@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -114,7 +116,7 @@ def send_signal(pid: int, signum: int) -> bool:
 class Lab:
     """One test's world: a ledger, a client app, and the workers it started, all of them killed at the end."""
 
-    def __init__(self, server: RedisServer, url: str, directory: Path, rng: random.Random) -> None:
+    def __init__(self, server: RedisServer | None, url: str, directory: Path, rng: random.Random) -> None:
         self.server = server
         self.broker_url = self.backend_url = url
         self.directory = directory
@@ -146,10 +148,13 @@ class Lab:
         pool: str = "prefork",
         broker_url: str | None = None,
         wait: bool = True,
+        commit: str | None = None,
         **settings: Any,
     ) -> Worker:
-        """Start a worker, and by default wait until it is ready."""
+        """Start a worker, and by default wait until it is ready; for `commit` see `tests.crash.sqlite.points`."""
         env = self.environment(broker_url, settings)
+        if commit is not None:
+            env["CRASH_COMMIT"] = commit
         log_file = self.directory / f"{name}-{len(self.workers)}.log"
         worker = Worker(self._tally, name, concurrency, pool, env, log_file)
         self.workers.append(worker)
@@ -169,6 +174,7 @@ class Lab:
 
     def proxy(self, on_chunk: ChunkHook | None = None) -> Proxy:
         """A proxy before the server, healthy as yet."""
+        assert self.server is not None, "a file has no network before it"
         return Proxy(("127.0.0.1", self.server.port), on_chunk=on_chunk)
 
     def through(self, proxy: Proxy) -> str:
@@ -191,8 +197,10 @@ class Lab:
         return self._tally.read()
 
     def records(self, ids: Iterable[str]) -> dict[str, dict[str, Any] | None]:
-        """The stored results, read straight from Redis."""
+        """The stored results, read straight from the server, or the SQLite file."""
         keys = list(ids)
+        if self.backend_url.startswith("sqlite:///"):
+            return _records_in(Path(self.backend_url.removeprefix("sqlite:///")), keys)
         with redis.Redis.from_url(self.backend_url) as client:
             found = client.mget([f"celery-task-meta-{key}" for key in keys]) if keys else []
         return {key: json.loads(raw) if raw else None for key, raw in zip(keys, found, strict=True)}
@@ -269,6 +277,16 @@ class Lab:
     def logs(self) -> str:
         """The end of the last workers' logs."""
         return "\n".join(f"--- {worker.log_file.name}\n{worker.tail(2500)}" for worker in self.workers[-4:])
+
+
+def _records_in(file: Path, keys: list[str]) -> dict[str, dict[str, Any] | None]:
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(keys)
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as connection:
+        for key in keys:
+            name = f"celery-task-meta-{key}".encode()
+            rows = connection.execute("SELECT value FROM result WHERE key = ?", (name,)).fetchall()
+            found[key] = json.loads(rows[0][0]) if rows else None
+    return found
 
 
 def lost(record: dict[str, Any] | None) -> bool:

@@ -124,3 +124,7 @@ if "CRASH_BROKER" in os.environ:  # in a worker's process; a test calls make_app
     _settings = json.loads(os.environ["CRASH_SETTINGS"])
     app = make_app(os.environ["CRASH_BROKER"], os.environ.get("CRASH_BACKEND"), _ledger, _settings, current=True)
     _watch_worker(LIBRARY, _ledger)
+    if "CRASH_COMMIT" in os.environ:
+        from tests.crash.sqlite.points import strike_at  # for celerylite only
+
+        strike_at(os.environ["CRASH_COMMIT"])

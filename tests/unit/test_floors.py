@@ -35,6 +35,7 @@ FLOORS = {
     "celerylite.result_set": 3,
     "celerylite.brokers": 3,
     "celerylite.backends": 3,
+    "celerylite.transports": 3,
     "celerylite.signals": 3,
     "celerylite.schedules": 3,
     "celerylite.context": 2,
