@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celerylite.app import bugreport, shared_task
     from celerylite.app.base import Celery
     from celerylite.app.task import Task
-    from celerylite.canvas import Signature, maybe_signature, signature, subtask
+    from celerylite.canvas import Signature, chain, chord, chunks, group, maybe_signature, signature, subtask
     from celerylite.utils import uuid
 
 #: The version of Celery whose behaviour this is; packages that ask for Celery's version get a true answer.
@@ -33,8 +33,12 @@ __all__ = (
     "Signature",
     "Task",
     "bugreport",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
+    "group",
     "maybe_signature",
     "shared_task",
     "signature",

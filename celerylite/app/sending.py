@@ -12,7 +12,8 @@ from weakref import ReferenceType, ref
 
 from celerylite import context, signals
 from celerylite.app.publishing import announce_publish, announce_published
-from celerylite.canvas import Signature
+from celerylite.canvas import Dispatch, Signature
+from celerylite.canvas.dispatch import collecting, current
 from celerylite.exceptions import AlwaysEagerIgnored
 from celerylite.message import Message, dumps
 from celerylite.utils.functional import maybe_list
@@ -136,7 +137,9 @@ class Sending:
         )  # fmt: skip
         headers, to = call.headers, call.to
         producer = producer or publisher
-        if producer is not None or connection is not None:
+        if producer is None and connection is None and (dispatch := current.get()) is not None:
+            _add(dispatch, call)
+        elif producer is not None or connection is not None:
             self._send_with_kombu(call, producer, connection)
         else:
             self.broker.publish(call.written(), retry=to.retry, policy=to.policy)
@@ -147,10 +150,14 @@ class Sending:
         """Whether `send_plain` does what `send_task` would, which users and packages may have replaced."""
         return (
             options.keys() <= _FEW
-            and type(self).send_task is _SEND_TASK
-            and "send_task" not in self.__dict__
+            and self._sends_itself()
             and self.amqp.writes_plainly
+            and current.get() is None
         )
+
+    def _sends_itself(self: Any) -> bool:
+        """Whether `send_task` is ours, and not a user's or a package's."""
+        return type(self).send_task is _SEND_TASK and "send_task" not in self.__dict__
 
     def send_plain(self: Any, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[Any]:
         """What `send_task` does, for options in `_FEW`; most calls are such."""
@@ -193,13 +200,38 @@ class Sending:
                 announce_published(call.name, call.headers, call.body, call.to)
         results.extend([self._result_of(call, None, True) for call in composed])
 
-    def message_of(self: Any, call: Any) -> Message:
-        """A call, as for `send_tasks`, as a message that the caller of this method sends."""
-        composed = self._compose_bulk(call, uuid(), self.amqp.writes_plainly)
-        message = composed.written()
-        announce_published(composed.name, composed.headers, composed.body, composed.to)
-        self._result_of(composed, None, True)
-        return message
+    # what signatures send
+
+    def _emit_call(
+        self: Any, dispatch: Dispatch, task: Any, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> AsyncResult[Any]:
+        """Add one call to what a signature sends."""
+        if isinstance(task, str):
+            task = self._tasks.get(task, task)
+        add_to_parent = options.get("add_to_parent", True)
+        by_name = isinstance(task, str)
+        if not self._sends_itself() or not (by_name or task._is_called_plainly()):
+            with collecting(dispatch):
+                call = partial(self.send_task, task) if by_name else task.apply_async
+                return call(args, kwargs, **options)
+        composed = self._compose_bulk((task, args, kwargs, options), uuid(), self.amqp.writes_plainly)
+        _add(dispatch, composed)
+        return self._result_of(composed, None, add_to_parent)
+
+    def _send_dispatch(self: Any, dispatch: Dispatch) -> None:
+        """Send what a signature has collected."""
+        messages = dispatch.messages
+        if dispatch.chords:
+            messages = messages + self.backend.start_chords(dispatch.chords)
+        if len(messages) == 1:
+            self.broker.publish(messages[0], retry=dispatch.retry, policy=dispatch.policy)
+        elif messages:
+            with self.broker.stream() as stream:
+                for start in range(0, len(messages), SLICE):
+                    batch = messages[start : start + SLICE]
+                    stream.send(batch, retry=dispatch.retry, policy=dispatch.policy, then=_nothing)
+        for call in dispatch.calls:
+            announce_published(call.name, call.headers, call.body, call.to)
 
     def _compose_bulk(self: Any, call: Any, task_id: str, plain: bool) -> Outgoing:
         """One call of `send_tasks`; `plain` where the app writes its messages as usual."""
@@ -222,24 +254,38 @@ class Sending:
             return self._compose(name, args, kwargs, task_id=task_id, task_type=task, options=options)
         for key in _NOT_IN_BULK:
             options.pop(key, None)
+        if plain and options.keys() <= _FEW_AND_PLACE:
+            place = {key: options.pop(key) for key in options.keys() & _PLACE}
+            return self._compose_plain(name, args, kwargs, place.pop("task_id", None) or task_id, task, options, place)
         named = {key: options.pop(key) for key in options.keys() & _NAMED}
         named.setdefault("task_id", task_id)
         return self._compose(name, args, kwargs, task_type=task, options=options, **named)
 
     def _compose_plain(
-        self: Any, name: str, args: Any, kwargs: Any, task_id: str, task: Any, options: dict[str, Any]
+        self: Any,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        task_id: str,
+        task: Any,
+        options: dict[str, Any],
+        place: dict[str, Any] | None = None,
     ) -> Outgoing:
-        """What `_compose` does, for options in `_FEW`: 6 µs against 11."""
+        """What `_compose` does, for options in `_FEW` and a place in a canvas: 6 µs against 11."""
         ignore_result = options.pop("ignore_result", None)
         root_id = parent_id = None
+        if place:
+            root_id, parent_id = place.pop("root_id", None), place.pop("parent_id", None)
         frame = context.outermost()
         if frame is not None:
-            root_id, parent_id = self._inherit(frame.context, None, None, options)
+            root_id, parent_id = self._inherit(frame.context, root_id, parent_id, options)
         amqp = self.amqp
         to = amqp.destination(name, args, kwargs, options, task)
         message = amqp.as_plain_task(
             task_id, name, args, kwargs, self.thread_oid, ignore_result, root_id, parent_id
         )
+        if place:
+            _put(message, place)
         return Outgoing(name, task_id, message, to, ignore_result, frame.task if frame is not None else None)
 
     def _compose(
@@ -366,6 +412,32 @@ class Sending:
 _SEND_TASK = Sending.send_task
 
 
+def _add(dispatch: Dispatch, call: Outgoing) -> None:
+    if not dispatch.messages:
+        dispatch.retry, dispatch.policy = call.to.retry, call.to.policy
+    dispatch.messages.append(call.written())
+    if signals.after_task_publish.receivers:
+        dispatch.calls.append(call)
+
+
+def _put(message: Any, place: dict[str, Any]) -> None:
+    """Write where a call stands in a canvas."""
+    headers, embed = message.headers, message.body[2]
+    for option, value in place.items():
+        if value is None:
+            continue
+        if option in _PLACE_IN_HEADERS:
+            headers[_PLACE_IN_HEADERS[option]] = value
+        elif option == "reply_to":
+            message.properties["reply_to"] = value
+        else:
+            embed[_PLACE_IN_BODY[option]] = maybe_list(value) if option != "chord" else value
+
+
+def _nothing() -> None:
+    """Nobody waits for a batch of its own."""
+
+
 def _time(value: Any) -> datetime:
     """A time given as text or datetime; without a time zone it is UTC."""
     from celerylite.utils.time import maybe_iso8601, maybe_make_aware  # lazy: 5 ms
@@ -375,6 +447,13 @@ def _time(value: Any) -> datetime:
 
 #: Options that leave a call of `send_tasks` plain.
 _FEW = frozenset(("serializer", "ignore_result", "queue", "priority"))
+#: Where the options stand that say where in a canvas a call has its place.
+_PLACE_IN_HEADERS = {
+    "group_id": "group", "group_index": "group_index", "replaced_task_nesting": "replaced_task_nesting",
+}  # fmt: skip
+_PLACE_IN_BODY = {"chord": "chord", "chain": "chain", "link": "callbacks", "link_error": "errbacks"}
+_PLACE = frozenset((*_PLACE_IN_HEADERS, *_PLACE_IN_BODY, "task_id", "root_id", "parent_id", "reply_to"))
+_FEW_AND_PLACE = _FEW | _PLACE
 #: Options that mean the sending itself, which is one for all calls.
 _NOT_IN_BULK = frozenset(("producer", "connection", "publisher", "add_to_parent", "result_cls"))
 #: Options that `_compose` knows by name.

@@ -267,6 +267,11 @@ class Task(Retrying, Generic[P, R]):
             **options,
         )
 
+    def _is_called_plainly(self) -> bool:
+        """Whether calls of it need not go through `apply_async`: nobody has put his own in its place."""
+        cls: Any = type(self)
+        return (cls.apply_async, cls.shadow_name, cls.AsyncResult) == _OWN_ROAD
+
     def _prepare_call(
         self, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> tuple[Any, Any, dict[str, Any]]:
@@ -408,6 +413,18 @@ class Task(Retrying, Generic[P, R]):
         """An immutable signature: it takes no results of other tasks."""
         return self.signature(args, kwargs, immutable=True)
 
+    def map(self, it: Any) -> canvas.xmap:
+        """A signature that calls the task with each item, in one task."""
+        return canvas.xmap(self.s(), it, app=self.app)
+
+    def starmap(self, it: Any) -> canvas.xstarmap:
+        """The same with lists of arguments."""
+        return canvas.xstarmap(self.s(), it, app=self.app)
+
+    def chunks(self, it: Any, n: int) -> canvas.chunks:
+        """The same in several tasks, of `n` lists of arguments each."""
+        return canvas.chunks(self.s(), it, n, app=self.app)
+
     # -- state and results
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
@@ -476,3 +493,7 @@ class Task(Retrying, Generic[P, R]):
         app = type(self)._app
         bound = f"of {appstr(app)}" if app is not None else "(unbound)"
         return f"<@task: {self.name} {bound}>"
+
+
+#: What calls of a task pass through, as long as no subclass and no monitoring package has its own.
+_OWN_ROAD = (Task.apply_async, Task.shadow_name, Task.AsyncResult)

@@ -148,6 +148,13 @@ class Backend(Writing, Reading):
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """How many parts the header of a chord has."""
 
+    def start_chords(self, chords: list[Any]) -> list[Any]:
+        """Note the chords (`canvas.ChordStart`) whose parts are about to be sent; returns what to send with them."""
+        for chord in chords:
+            self.ensure_chords_allowed()
+            self.set_chord_size(chord.group_id, chord.size)
+        return []
+
     def add_to_chord(self, chord_id: str, result: Any) -> None:
         """One more part for the header of a chord."""
         raise NotImplementedError("Backend does not support add_to_chord")

@@ -162,6 +162,10 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
         """Have a key deleted after so many seconds."""
         return bool(self._call(pack(b"EXPIRE", _bytes(key), str(int(value)).encode())))
 
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """How many parts the header of a chord has."""
+        self.set(self.get_key_for_group(group_id, ".s"), str(chord_size).encode())
+
     # -- waiting
 
     def wait_for_pending(

@@ -9,7 +9,9 @@ from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keep
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
-__all__ = ["Broker", "Consumer", "DeadLetter", "Delivery", "Keeper", "Settlement", "as_uri", "connect"]
+__all__ = [
+    "Broker", "Consumer", "DeadLetter", "Delivery", "Keeper", "Settlement", "as_uri", "connect", "connect_worker",
+]  # fmt: skip
 
 #: kombu transports whose task plane we run ourselves.
 REDIS_TRANSPORTS = frozenset(("redis", "rediss", "sentinel", "redis+socket"))
@@ -44,6 +46,14 @@ def connect(app: Any, connection: Connection | None = None, worker: str = "") ->
         return SqliteBroker(connection, worker=worker, dead_limit=dead_limit)
     transport = name or repr(connection.transport_cls)
     raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {transport} cannot carry tasks. {KNOWN}")
+
+
+def connect_worker(app: Any, worker: str) -> Broker:
+    """What the worker of this name reads from (`broker_read_url`); what it sends itself goes to `broker_write_url`."""
+    broker = connect(app, app.connection_for_read(), worker)
+    if app.conf.broker_read_url != app.conf.broker_write_url:
+        broker.outlet = app.broker
+    return broker
 
 
 def as_uri(connection: Connection) -> str:

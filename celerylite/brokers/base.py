@@ -145,6 +145,8 @@ class Broker(ABC):
 
     #: Raised by connections that break; callers may try again.
     connection_errors: tuple[type[BaseException], ...] = (OSError,)
+    #: Where a worker's own messages go, if it reads from one broker and writes to another (`broker_write_url`).
+    outlet: Broker | None = None
 
     @abstractmethod
     def _send(self, messages: Sequence[Message]) -> None:
@@ -182,6 +184,8 @@ class Broker(ABC):
         self, messages: Iterable[Message], *, retry: bool = True, policy: dict[str, Any] | None = None
     ) -> None:
         """Send messages in one pipeline; with `retry`, by `policy` (`task_publish_retry_policy`)."""
+        if self.outlet is not None:
+            return self.outlet.publish_many(messages, retry=retry, policy=policy)
         batch = messages if isinstance(messages, tuple) else tuple(messages)
         try:
             return self._send(batch)

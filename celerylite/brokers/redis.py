@@ -57,6 +57,8 @@ class RedisBroker(Broker):
         self.list_keys = self.layout.list_keys
         self.worker = worker
         self.dead_limit = dead_limit
+        #: Where results are stored, if on this server: prefixes of keys, which are channels too.
+        self.results: tuple[bytes, ...] = ()
         self._idle: list[tuple[float, Link]] = []
         #: By their `id`: hashing a kombu queue costs more than writing a message.
         self._declared: dict[int, Any] = {}
@@ -87,7 +89,12 @@ class RedisBroker(Broker):
                 commands += [pack(*self.command_for(message, queue)) for queue in queues]
         commands += _pushing(pushes)
         if commands or declaring:
-            self._call(declaring + commands)
+            try:
+                self._call(declaring + commands)
+            except ReplyError as exc:
+                from celerylite.brokers.redis_access import refused_to_send  # lazy: only on the way down
+
+                raise refused_to_send(exc, self, pushes) from exc
         for message in messages:
             if message.queue is not None:
                 self._declared[id(message.queue)] = message.queue
@@ -286,12 +293,16 @@ class RedisBroker(Broker):
         return RedisKeeper(self, queues, lease=lease)
 
     def same_server(self, backend: Any) -> bool:
-        """Whether `backend` stores on this very server (any database of it)."""
+        """Whether `backend` stores on this very server (any database of it), as the same user."""
         here = self.connector.connection
         params = getattr(backend, "connparams", None)
-        if not isinstance(params, dict) or self.connector.failover:
+        if not isinstance(params, dict) or self.connector.failover or self.outlet is not None:
             return False
-        return (params.get("host"), params.get("port")) == (here.hostname or "127.0.0.1", here.port or 6379)
+        place = (params.get("host"), params.get("port"), params.get("username") or None)
+        if place != (here.hostname or "127.0.0.1", here.port or 6379, self.connector.username):
+            return False
+        self.results = (backend.task_keyprefix, backend.group_keyprefix)
+        return True
 
     def dead_record(self, raw: bytes, list_key: bytes, reason: str) -> bytes:
         """What is kept of a message that is set aside."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import as_uri
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.redis_link import REPLY_TIMEOUT, LinkError, Opened, ReplyError, pack
+from celerylite.brokers.redis_link import REPLY_TIMEOUT, LinkError, Opened, ReplyError, is_refusal, pack
 from celerylite.brokers.redis_socket import CONNECT_TIMEOUT, Address, address_of, database, open_session
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Connector:
         options: Any = connection.transport_options
         self.timeout = options.setdefault("socket_timeout", None) or REPLY_TIMEOUT
         options["socket_timeout"] = self.timeout
-        options.setdefault("socket_connect_timeout", CONNECT_TIMEOUT)
+        options.setdefault("socket_connect_timeout", connection.connect_timeout or CONNECT_TIMEOUT)
         # One try at a time: how often and when to try again is decided by who needs the connection.
         options.update(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
         self._connection = connection
@@ -59,6 +59,12 @@ class Connector:
         return self.address.db if self.address is not None else database(self._connection.virtual_host)
 
     @property
+    def username(self) -> str | None:
+        """Who we are to the server, where that is not its default user."""
+        address = self.address
+        return (address.username if address is not None else self._connection.userid) or None
+
+    @property
     def failover(self) -> bool:
         """Whether there are several servers."""
         return len(self._connection.alt or ()) > 1
@@ -81,17 +87,19 @@ class Connector:
                 return self._open_with_redis_py()
             opened, replies = open_session(self.address, _LOADS)
         except OSError as exc:
-            self._next_server()
+            self._next_server(uri)
             raise LinkError(f"cannot connect to {uri}: {exc}") from exc
         for reply in replies:
-            if isinstance(reply, ReplyError):
+            # A user who may only send does without scripts; a worker's connection is looked at by `redis_access`.
+            if isinstance(reply, ReplyError) and not is_refusal(reply):
                 opened[1]()
-                self._next_server()
+                self._next_server(uri)
                 raise LinkError(f"cannot load scripts into {uri}: {reply}")
         return opened
 
     def _open_with_redis_py(self) -> Opened:
-        from redis.exceptions import RedisError  # lazy: see `redis_socket`
+        from kombu.exceptions import OperationalError
+        from redis.exceptions import NoPermissionError, RedisError  # lazy: see `redis_socket`
 
         try:
             with self._lock:
@@ -101,18 +109,27 @@ class Connector:
             for script in scripts.ALL:
                 connection.send_command("SCRIPT", "LOAD", script.source)
             for _ in scripts.ALL:
-                connection.read_response()
-        except (RedisError, *self.connection.connection_errors) as exc:
+                try:
+                    connection.read_response()
+                except NoPermissionError:
+                    pass  # as above
+        except (RedisError, OperationalError, *self.connection.connection_errors) as exc:
             raise LinkError(str(exc)) from exc
         return connection._sock, connection.disconnect  # redis-py has no public name for the socket
 
-    def _next_server(self) -> None:
+    def _next_server(self, failed: str) -> None:
+        """Look elsewhere, unless another thread has done so already."""
         with self._lock:
+            if self.uri != failed:
+                return
             self._pool = None
             if self._used:
                 self.connection.collect()
             if self.failover:
-                self.connection.maybe_switch_next()
+                for _ in range(20):  # chance (`shuffle`) may name the same one again
+                    self.connection.maybe_switch_next()
+                    if self.uri != failed:
+                        break
                 self.address = address_of(self._connection)
 
     @contextmanager

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Consumer, Delivery, Settlement, Store
 from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.utils.clock import uptime
 
@@ -89,6 +90,7 @@ class RedisConsumer(Consumer):
         self._uncertain = 0
         self._client_id = 0
         self._pause = 0.0
+        self._complaint = ""
         #: How many more fetches may wait without looking first, and when we looked last.
         self._direct = 0
         self._taken_at = 0.0
@@ -116,6 +118,7 @@ class RedisConsumer(Consumer):
         while not given_up():
             try:
                 self.link.open()
+                check(self.broker, self.link, self.queues)
                 self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
             except LinkError as exc:
                 self._complain(exc)
@@ -452,8 +455,9 @@ class RedisConsumer(Consumer):
             self._drain_wake()
 
     def _complain(self, exc: Exception) -> None:
-        """Log the first failure of an outage, and wait longer from time to time."""
-        if not self._pause:
+        """Log the first failure of an outage and every other reason, and wait longer from time to time."""
+        if not self._pause or str(exc) != self._complaint:
+            self._complaint = str(exc)
             logger.error("Connection to broker lost: %s. Trying again…", exc, extra={"action": "connection_lost"})
         self._pause = min(2.0, self._pause * 2 or 0.1)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import redelivered
+from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_consumer import BLOCK, INBOX, RUNNING, Held, name_of
 from celerylite.brokers.redis_link import ReplyError, pack
 from celerylite.brokers.redis_unacked import LOOK_EVERY, Unacked
@@ -63,6 +64,8 @@ class RedisKeeper(Keeper):
 
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """Extend the leases of consumers that are alive."""
+        if not self.link.connected:
+            check(self.broker, self.link, self.queues)
         idents = [_ident(consumer_id) for consumer_id in consumer_ids]
         if idents:
             self.link.call(

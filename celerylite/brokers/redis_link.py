@@ -282,3 +282,8 @@ def is_passing(error: ReplyError) -> bool:
     """Whether the server will accept the same command later."""
     return str(error).encode().startswith(PASSING_ERRORS)
 
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether Redis said that our user may not do this."""
+    text = str(error)
+    return text.startswith("NOPERM") or "user executing the script" in text or "ACL failure" in text

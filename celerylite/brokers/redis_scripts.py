@@ -22,6 +22,8 @@ INBOX = "celerylite.inbox."
 #: Set per consumer: the fields that somebody else took from it; a consumer that comes back from the dead looks here.
 MOVED = "celerylite.moved."
 MOVED_TTL = 86400
+#: One key of each kind.
+KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED)
 
 
 class Script:
@@ -262,6 +264,25 @@ REVIVE = Script("""
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])
 return 1
+""")
+
+#: Which keys and channels our user may not write to; nothing is changed. ARGV: how many keys, keys, channels. Returns
+#: their names. Keys stand in ARGV, because with those in KEYS the server would refuse the whole script.
+PROBE = Script("""
+local function refused(...)
+  local reply = redis.pcall(...)
+  local text = type(reply) == 'table' and reply.err
+  return text and (string.find(text, 'NOPERM') or string.find(text, 'permission') or string.find(text, "can't"))
+end
+local out = {}
+if refused('TIME') then out[1] = 'the command TIME' end
+for i = 2, #ARGV do
+  local no
+  if i - 1 <= tonumber(ARGV[1]) then no = refused('LTRIM', ARGV[i], 0, -1)
+  else no = refused('LTRIM', ARGV[i], 0, -1) or refused('PUBLISH', ARGV[i], '') end
+  if no then out[#out + 1] = ARGV[i] end
+end
+return out
 """)
 
 # -- what kombu's consumers hold

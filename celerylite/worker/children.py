@@ -52,15 +52,25 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._in = b""
+        #: What the other side has no room for yet.
+        self._out = b""
 
     def fileno(self) -> int:
         """The file number, for `select`."""
         return self.sock.fileno()
 
     def send(self, **message: Any) -> bool:
-        """Send a message; False where the other side is gone."""
+        """Send a message, or keep it for `flush` while there is no room; False where the other side is gone."""
+        self._out += json.dumps(message).encode() + b"\n"
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what was kept, as far as there is room; False where the other side is gone."""
         try:
-            self.sock.sendall(json.dumps(message).encode() + b"\n")
+            while self._out:
+                self._out = self._out[self.sock.send(self._out) :]
+        except BlockingIOError:
+            pass  # the rest goes out at the next flush
         except OSError:
             return False
         return True

@@ -32,7 +32,7 @@ class ControlProcess:
     def __init__(self, app: Celery, options: WorkerOptions, board: Board, line: Line) -> None:
         self.board = board
         self.line = line
-        broker = brokers.connect(app, app.connection_for_read(), worker=options.hostname)
+        broker = brokers.connect_worker(app, options.hostname)
         self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
 
     def run(self) -> int:

@@ -227,7 +227,7 @@ class WorkController:
         board = Board(executor.slots)
         for slot in range(executor.slots):
             board.clear(slot, os.getpid())
-        broker = brokers.connect(self.app, self.app.connection_for_read(), worker=self.hostname)
+        broker = brokers.connect_worker(self.app, self.hostname)
         housekeeping = Housekeeping(self.app, self.options, broker, board)
         thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
         process = TaskProcess(self.app, self.options, broker, executor, board)
@@ -336,7 +336,7 @@ def declare_queues(app: Celery, names: list[str]) -> None:
     """Declare the consumed queues as kombu does, so that producers of any kind find their way."""
     queues = app.amqp.queues
     try:
-        broker = brokers.connect(app)
+        broker = brokers.connect(app, app.connection_for_read())
         try:
             broker.declare(queues[name] for name in names)
         finally:

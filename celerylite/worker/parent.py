@@ -135,6 +135,8 @@ class Parent:
 
     def _listen(self) -> None:
         lines = [child.line for child in (*self.tasks.values(), self.control) if child is not None]
+        for line in lines:
+            line.flush()
         for ready in wait_readable([self._wake_read, *lines], TICK):
             if ready == self._wake_read:
                 self._drain()

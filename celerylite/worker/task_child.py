@@ -32,7 +32,7 @@ def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: ran
     """Run tasks until told to stop or the parent is gone; returns the exit status."""
     threads = options.pool == "threads"
     executor: Executor = ThreadExecutor(options.concurrency) if threads else SoloExecutor()
-    broker = brokers.connect(app, app.connection_for_read(), worker=options.hostname)
+    broker = brokers.connect_worker(app, options.hostname)
     process = TaskProcess(app, options, broker, executor, board, slots.start, alarm=line.fileno())
     signal.signal(signal.SIGTERM, lambda *_: process.stop())
     signal.signal(signal.SIGINT, lambda *_: process.stop())

@@ -153,10 +153,6 @@ NEEDS_PACKAGE: dict[str, str] = {
 #: Missing until the part they belong to is built: "module" (all its names) or "module:name" -> the part.
 NOT_YET: dict[str, str] = {
     "celery:bootsteps": "worker extension points",
-    "celery:chain": "canvas",
-    "celery:chord": "canvas",
-    "celery:chunks": "canvas",
-    "celery:group": "canvas",
     "celery.app.control:Inspect": "remote control",
     "celery.backends.base:BaseDictBackend.apply_chord": "canvas",
     "celery.backends.database": "result backends",
@@ -176,9 +172,6 @@ NOT_YET: dict[str, str] = {
     "celery.beat:ScheduleEntry.is_due": "beat",
     "celery.beat:ScheduleEntry._next_instance": "beat",
     "celery.bootsteps": "worker extension points",
-    "celery.canvas:chain": "canvas",
-    "celery.canvas:chord": "canvas",
-    "celery.canvas:group": "canvas",
     "celery.concurrency.base:BasePool.apply_async": "worker extension points",
     "celery.contrib.abortable": "abortable tasks",
     "celery.contrib.testing.manager": "remote control",

@@ -61,11 +61,14 @@ class RedisServer:
         extra: tuple[str, ...] = (),
         port: int | None = None,
         config: Path | None = None,
+        password: str | None = None,
     ) -> None:
         self.binary = require_binary()
         self.port = port or free_port()
         #: A Sentinel's configuration; then the other options do not matter.
         self.config = config
+        #: What its configuration asks for.
+        self.password = password
         self.directory = Path(tempfile.mkdtemp(prefix="celerylite-redis-"))
         self.appendonly = appendonly
         self.extra = extra
@@ -83,7 +86,7 @@ class RedisServer:
 
     def client(self, db: int = 0) -> redis.Redis:
         """A client for one of its databases."""
-        return redis.Redis(host="127.0.0.1", port=self.port, db=db)
+        return redis.Redis(host="127.0.0.1", port=self.port, db=db, password=self.password)
 
     def start(self) -> RedisServer:
         """Start it (again, on the same port) and wait until it answers."""

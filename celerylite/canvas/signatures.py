@@ -1,7 +1,4 @@
-"""Signatures: the call of a task as a value that can be passed on, stored and combined.
-
-A signature is a dict, so that it travels inside messages; its keys are Celery's.
-"""
+"""Signatures: the call of a task as a value that can be passed on, stored and combined."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celerylite._state import get_current_app
+from celerylite.canvas.dispatch import Dispatch
 from celerylite.utils import uuid
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import getitem_property
@@ -33,7 +31,7 @@ class Signature(dict[str, Any]):
     """
 
     #: Kinds of signature by `subtask_type`; `register_type` adds to it.
-    TYPES: ClassVar[dict[str, type[Signature]]] = {}
+    TYPES: ClassVar[dict[str, Any]] = {}
     _IMMUTABLE_OPTIONS: ClassVar[frozenset[str]] = _KEPT_OPTIONS
 
     _app: Celery | None = None
@@ -122,10 +120,24 @@ class Signature(dict[str, Any]):
             options["route_name"] = route_name
         return self._apply_async(args, kwargs, **options)
 
-    def as_message(self, args: Any = None, kwargs: Any = None, **options: Any) -> Message:
-        """The call as a message that somebody else sends, together with other things."""
+    def collect(self, args: Any = None, kwargs: Any = None, **options: Any) -> Dispatch:
+        """What `apply_async` would send, for somebody else to send together with other things.
+
+        Nothing here is changed by it. Whoever sends the messages makes the chords known before them
+        (`backend.start_chords`).
+        """
+        dispatch = Dispatch()
+        dispatch.result = self._emit(dispatch, args, kwargs, options)
+        return dispatch
+
+    def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Add what `apply_async` sends to `dispatch`; returns the result."""
         args, kwargs, options = self._merge(args, kwargs, options)
-        return self.app.message_of((self._type or self["task"], args, kwargs, options))
+        return self.app._emit_call(dispatch, self._type or self["task"], args, kwargs, options)
+
+    def as_message(self, args: Any = None, kwargs: Any = None, **options: Any) -> Message:
+        """The call of a single task as a message that somebody else sends, together with other things."""
+        return self.collect(args, kwargs, **options).messages[0]
 
     def _merge(
         self, args: Any = None, kwargs: Any = None, options: Any = None, force: bool = False
@@ -217,6 +229,27 @@ class Signature(dict[str, Any]):
         return self.AsyncResult(task_id)
 
     _freeze = freeze
+
+    def _parts(self) -> int:
+        """How many tasks of it end last: what a chord counts of a member of its header."""
+        return 1
+
+    def _ends_in_group(self) -> bool:
+        return False
+
+    # -- combining
+
+    def __or__(self, other: Any) -> Any:
+        """`self | other`: `other` is called with the result."""
+        # Chains, groups and chords are subclasses of this class, which knows them by their names only.
+        return self.TYPES["chain"]._joined(self, other)
+
+    def __ior__(self, other: Any) -> Any:  # a dict's would add the keys of the other
+        return self.__or__(other)
+
+    def __invert__(self) -> Any:
+        """`~self`: send it and wait for the result."""
+        return self.apply_async().get()
 
     # -- callbacks
 
@@ -383,7 +416,7 @@ def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> A
         if clone:
             d = d.clone()
     elif isinstance(d, dict):
-        d = signature(d)
+        d = signature(d, app=app)
     else:
         return d
     if app is not None:

@@ -1,0 +1,263 @@
+"""Chains: signatures that are called one after the other, each with what the one before returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+from celerylite._state import get_current_app
+from celerylite.canvas.chords import _chord
+from celerylite.canvas.composite import Composite, as_list, following
+from celerylite.canvas.groups import group
+from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.utils.functional import maybe_list
+from celerylite.utils.objects import getitem_property
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.canvas.dispatch import Dispatch
+
+__all__ = ("_chain", "chain")
+
+#: Options of a chain that concern its end.
+_FOR_THE_LAST = ("task_id", "group_id", "group_index", "chord")
+
+
+@Signature.register_type(name="chain")
+class _chain(Composite):  # noqa: N801 (Celery's name)
+    """Steps that follow each other. A group that is followed by something is the header of a chord."""
+
+    tasks: Any = getitem_property("kwargs.tasks", "The steps.")
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        steps: Any = tasks[0] if len(tasks) == 1 and not isinstance(tasks[0], dict) else tasks
+        super().__init__("celery.chain", (), {"tasks": as_list(steps)}, **options)
+        self.subtask_type = "chain"
+
+    @classmethod
+    def from_dict(cls, d: Any, app: Celery | None = None) -> _chain:
+        """The chain that a dict describes."""
+        made = _chain(*[maybe_signature(task, app=app) for task in d["kwargs"]["tasks"]], app=app, **d["options"])
+        made["args"] = tuple(d.get("args") or ())
+        made["kwargs"] = {**d["kwargs"], "tasks": made["kwargs"]["tasks"]}
+        made["immutable"] = d.get("immutable", False)
+        return made
+
+    # -- combining
+
+    @staticmethod
+    def _joined(left: Signature, right: Any) -> Any:
+        """`left | right`, for signatures of all kinds."""
+        if not isinstance(right, Signature):
+            return NotImplemented
+        if isinstance(left, group):
+            return _after_group(left, right)
+        if isinstance(left, _chord) and not (isinstance(right, _chain | group)):
+            joined = left.clone()
+            joined.body = joined.body | right
+            return joined
+        if isinstance(right, group):
+            right = _unrolled(right)
+        if not isinstance(left, _chain):
+            return _chain(left, *_steps_of(right), app=left._app)
+        return _after_chain(left, right)
+
+    # -- calling
+
+    def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        args, kwargs, options = self._merged(args, kwargs, options)
+        steps = self._prepared()
+        if not steps:
+            return None
+        links, errbacks = maybe_list(options.pop("link", None)), maybe_list(options.pop("link_error", None))
+        rest = options.pop("chain", None)
+        _link(steps, links, errbacks)
+        if len(steps) > 1:
+            steps[-1].freeze(**_frozen_with(options))
+        if rest:
+            steps = _normal([*steps, *following(rest, self._app)])
+        first, *later = steps
+        parent_links = _freeze_all(later)
+        if later:
+            options["chain"] = [*reversed(later)]
+        result = first._emit(dispatch, args, kwargs, options)
+        return _with_parents(result, parent_links)
+
+    def _prepared(self) -> list[Signature]:
+        """Copies of the steps, as they will run."""
+        app = self._app
+        return _normal([maybe_signature(task, app=app, clone=True) for task in self.tasks])
+
+    def _parts(self) -> int:
+        steps = self._prepared()
+        return steps[-1]._parts() if steps else 0
+
+    def _ends_in_group(self) -> bool:
+        return bool(self.tasks) and self.tasks[-1]._ends_in_group()
+
+    # -- freezing
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the ids of all steps; returns the result of the last one."""
+        steps = self._prepared()
+        if not steps:
+            return None
+        own_id = self["options"].get("task_id") or _id
+        steps[-1].freeze(own_id, group_id, chord, root_id, parent_id, group_index)
+        result = _with_parents(None, _freeze_all(steps))
+        self.tasks = steps
+        self["options"]["task_id"] = result.id
+        return result
+
+    _freeze = freeze
+
+    # -- as a value
+
+    def _copied_kwargs(self) -> dict[str, Any]:
+        tasks = self["kwargs"]["tasks"]
+        return {**self["kwargs"], "tasks": [maybe_signature(task, app=self._app, clone=True) for task in tasks]}
+
+    def __repr__(self) -> str:
+        if not self.tasks:
+            return f"<{type(self).__name__}@{id(self):#x}: empty>"
+        return " | ".join(repr(task) for task in self.tasks)
+
+    @property
+    def app(self) -> Any:
+        """The app of the chain, or of its first step."""
+        if self._app is None:
+            first = self.tasks[0] if self.tasks else None
+            self._app = first.app if isinstance(first, Signature) else get_current_app()
+        return self._app
+
+
+class chain(_chain):  # noqa: N801 (Celery's name)
+    """`chain(a.s(), b.s())`, or with an iterable: the same as `a.s() | b.s()`."""
+
+    def __new__(cls, *tasks: Any, **kwargs: Any) -> Any:
+        if not kwargs and tasks and (len(tasks) > 1 or not isinstance(tasks[0], dict)):
+            steps = as_list(tasks if len(tasks) > 1 else tasks[0])
+            return reduce(or_, steps, _chain())
+        return super().__new__(cls, *tasks, **kwargs)
+
+
+# -- combining
+
+
+def _steps_of(sig: Signature) -> list[Any]:
+    """The steps of a chain, with what the chain itself says about errors; anything else is one step."""
+    if not isinstance(sig, _chain):
+        return [sig]
+    errbacks = maybe_list(sig["options"].get("link_error")) or []
+    steps = []
+    for task in sig.tasks:
+        step = task.clone()
+        for errback in errbacks:
+            step.link_error(errback)
+        steps.append(step)
+    return steps
+
+
+def _unrolled(sig: Signature) -> Signature:
+    """A group of one member is its member."""
+    if isinstance(sig, group) and len(sig.tasks) == 1:
+        return sig.tasks[0].clone()
+    return sig
+
+
+def _after_group(left: group, right: Signature) -> Any:
+    return _chord(left, body=right.clone(), app=left._app)
+
+
+def _after_chain(left: _chain, right: Signature) -> Any:
+    steps, more = _steps_of(left), _steps_of(right)
+    if not steps:
+        if len(more) == 1 and isinstance(right, group | _chord):
+            return right
+        return _chain(*more, app=left._app)
+    last = steps[-1]
+    if isinstance(last, group) and not isinstance(right, group):
+        steps[-1] = _after_group(last, right)
+        if len(steps) > 1 and isinstance(steps[-2], _chord):
+            steps[-2:] = [steps[-2] | steps[-1]]
+    elif isinstance(last, _chord):
+        steps[-1] = last.clone()
+        steps[-1].body = last.body | right
+    else:
+        steps += more
+    return _chain(*steps, app=left._app)
+
+
+# -- the steps as they run
+
+
+def _normal(tasks: Iterable[Any]) -> list[Any]:
+    """Steps without chains among them, and without groups before others: those are headers of chords."""
+    steps: list[Any] = []
+    for task in reversed(_flat(tasks)):
+        if steps and isinstance(task, group):
+            task = _chord(task, body=steps.pop(0), app=task._app)
+        if steps and task._ends_in_group():
+            task.body = _chain(task.body, *steps)
+            steps = []
+        steps.insert(0, task)
+    return steps
+
+
+def _flat(tasks: Iterable[Any]) -> list[Any]:
+    flat: list[Any] = []
+    for task in tasks:
+        if isinstance(task, _chain):
+            flat += _flat(_steps_of(task))
+        elif isinstance(task, _chord) and isinstance(task.body, _chain) and task.body.tasks and flat:
+            # What follows the first step of the body is a step like any other.
+            body, *more = _flat(_steps_of(task.body))
+            task.body = body
+            flat += [task, *more]
+        else:
+            flat.append(_unrolled(task))
+    if len(flat) > 1:
+        flat = [task for task in flat if not (isinstance(task, group) and not task.tasks)] or flat[:1]
+    return flat
+
+
+def _frozen_with(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options for the last step, as `freeze` wants them."""
+    taken = {key: options.pop(key, None) for key in _FOR_THE_LAST}
+    taken["_id"] = taken.pop("task_id")
+    return taken
+
+
+def _link(steps: list[Signature], links: Any, errbacks: Any) -> None:
+    for callback in links or ():
+        steps[-1].link(callback)
+    for errback in errbacks or ():
+        for step in steps:
+            step.link_error(errback)
+
+
+def _freeze_all(steps: list[Signature]) -> list[Any]:
+    return [step.freeze() for step in steps]
+
+
+def _with_parents(first: Any, results: list[Any]) -> Any:
+    """The last result, with those before it as its parents."""
+    before = first
+    for result in results:
+        if before is not None:
+            eldest = result
+            while eldest.parent is not None:
+                eldest = eldest.parent
+            eldest.parent = before
+        before = result
+    return before
