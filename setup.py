@@ -22,11 +22,13 @@ EXTRAS = {
     "pydantic": ["pydantic>=2.4"],
     "pytest": ["pytest>=7.4"],
     "redis": [],
+    "solar": ["ephem>=4.1"],
     "yaml": ["PyYAML>=6.0"],
     "zstd": ["zstandard>=0.22"],
     # development
     "test": [
         "celery[pydantic]>=5.7,<5.8",
+        "ephem>=4.1",
         "hypothesis>=6.90",
         "msgpack>=1.0",
         "psutil>=5.9",
@@ -66,7 +68,7 @@ setup(
     install_requires=[
         "click>=8.2",
         "cloudpickle>=2.2",
-        "croniter>=2.0",
+        "croniter>=6.0",
         # Reads what Redis answers: 5 µs of the 55 that a task costs.
         "hiredis>=2.3",
         "kombu>=5.6",

@@ -74,7 +74,10 @@ class LocalTimezone(tzinfo):
         return self._there(dt).tzname() or "local"
 
     def fromutc(self, dt: datetime) -> datetime:
-        return dt.replace(tzinfo=datetime_timezone.utc).astimezone().replace(tzinfo=self)
+        here = dt.replace(tzinfo=datetime_timezone.utc).astimezone()
+        # The second of two hours that look alike says so, or it would be taken for the first.
+        again = here.replace(tzinfo=None).astimezone().utcoffset() != here.utcoffset()
+        return here.replace(tzinfo=self, fold=int(again))
 
     def _there(self, dt: datetime | None) -> datetime:
         plain = dt.replace(tzinfo=None) if dt is not None else datetime.now()

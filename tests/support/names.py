@@ -178,7 +178,6 @@ NOT_YET: dict[str, str] = {
     "celery.events": "events",
     "celery.events.receiver": "events",
     "celery.events.state": "events",
-    "celery.schedules:solar": "beat",
     "celery.worker.consumer": "worker extension points",
     "celery.worker.request:create_request_cls": "worker extension points",
     "celery.worker.strategy": "worker extension points",
