@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerylite._state import get_current_app, get_current_worker_task
-from celerylite.canvas.composite import Composite, as_list, following
+from celerylite.canvas.composite import Composite, as_list, following, without_place
 from celerylite.canvas.signatures import Signature, maybe_signature
 from celerylite.utils.objects import getitem_property
 from celerylite.utils.uuids import uuid
@@ -92,6 +92,14 @@ class group(Composite):  # noqa: N801 (Celery's name)
             results.append(result)
         return self.app.GroupResult(group_id, results)
 
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the members in this process; returns a `GroupResult`."""
+        from celerylite.canvas.eager import apply_group  # lazy: few run canvas in their own process
+
+        args, kwargs, options = self._merged(args, kwargs, options)
+        group_id = options.pop("task_id", None) or uuid()
+        return apply_group(self, group_id, args, kwargs, without_place(options))
+
     def _with_body(self, rest: list[Any]) -> Any:
         return self.TYPES["chord"](self.clone(), self.TYPES["chain"](*following(rest, self._app)), app=self._app)
 
@@ -99,7 +107,7 @@ class group(Composite):  # noqa: N801 (Celery's name)
         """The members with the arguments they are to be given; those of groups among them in their place."""
         app = self._app
         for task in self.tasks:
-            member = task if isinstance(task, Signature) else maybe_signature(task, app=app)
+            member = (task if isinstance(task, Signature) else maybe_signature(task, app=app))._unfolded()
             if isinstance(member, group):
                 more_args, more_kwargs, _ = member._merged(args, kwargs, {})
                 yield from member._flat(more_args, more_kwargs)

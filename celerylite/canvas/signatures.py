@@ -161,26 +161,24 @@ class Signature(dict[str, Any]):
     def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Signature:
         """A copy, with more arguments and options."""
         args, kwargs, opts = self._merge(args or (), kwargs or {}, opts)
-        copied = type(self)._from(self, args, kwargs, opts)
-        copied._type = self._type
-        return copied
+        return self._copied(tuple(args), dict(kwargs), opts)
 
     partial = clone
 
-    @classmethod
-    def _from(cls, source: Signature, args: Any, kwargs: Any, options: Any) -> Signature:
-        return Signature.from_dict(
-            {
-                "task": source["task"],
-                "args": tuple(args),
-                "kwargs": dict(kwargs),
-                # Lists among the options (callbacks) must not be shared with the copy.
-                "options": {key: list(v) if isinstance(v, list) else v for key, v in options.items()},
-                "subtask_type": source.get("subtask_type"),
-                "immutable": source.get("immutable", False),
-            },
-            app=source._app,
+    def _copied(self, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+        copied = dict.__new__(type(self))
+        dict.update(
+            copied,
+            task=self["task"],
+            args=args,
+            kwargs=kwargs,
+            # Lists among the options (callbacks) must not be shared with the copy.
+            options={key: list(v) if isinstance(v, list) else v for key, v in options.items()},
+            subtask_type=self.get("subtask_type"),
+            immutable=self.get("immutable", False),
         )
+        copied._app, copied._type = self._app, self._type
+        return copied
 
     def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Signature:
         """A copy with these in place of its own, where they are given."""
@@ -233,6 +231,10 @@ class Signature(dict[str, Any]):
     def _parts(self) -> int:
         """How many tasks of it end last: what a chord counts of a member of its header."""
         return 1
+
+    def _unfolded(self) -> Signature:
+        """What it stands for in a chain or a group."""
+        return self
 
     def _ends_in_group(self) -> bool:
         return False
