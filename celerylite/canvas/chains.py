@@ -12,6 +12,7 @@ from celerylite.canvas.chords import _chord
 from celerylite.canvas.composite import Composite, as_list, eldest_of, following, without_place
 from celerylite.canvas.groups import group
 from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import getitem_property
 
@@ -132,6 +133,16 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         return result
 
     _freeze = freeze
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Mark the calls of all steps, and their callbacks."""
+        if visitor is not None:
+            headers = with_stamps(headers, visitor.on_chain_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        self._stamp_each(self.tasks, visitor, append_stamps, headers)
+        if visitor is not None:
+            visitor.on_chain_end(self, **headers)
+        return self
 
     # -- as a value
 

@@ -9,6 +9,7 @@ from celerylite.canvas.composite import Composite, as_list, eldest_of, following
 from celerylite.canvas.dispatch import ChordStart
 from celerylite.canvas.groups import group
 from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils.objects import getitem_property
 from celerylite.utils.uuids import uuid
 
@@ -172,6 +173,25 @@ class _chord(Composite):  # noqa: N801 (Celery's name)
                 task.link_error(errback.clone())
         self.body.link_error(errback)
         return errback
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Mark the calls of header and body, and their callbacks."""
+        if visitor is not None:
+            headers = with_stamps(headers, visitor.on_chord_header_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        tasks = self.tasks
+        self._stamp_each(tasks.tasks if isinstance(tasks, group) else tasks, visitor, append_stamps, headers)
+        if visitor is not None:
+            visitor.on_chord_header_end(self, **headers)
+        if self.body is not None:
+            if visitor is not None:
+                headers = with_stamps(headers, visitor.on_chord_body(self, **headers))
+            # Without a visitor, Celery forgets the body.
+            self._stamp_each([self.body], visitor, append_stamps, headers)
+        return self
+
+    def __length_hint__(self) -> int:
+        return self._header_group()._parts()
 
     # -- as a value
 

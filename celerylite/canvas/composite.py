@@ -52,6 +52,11 @@ class Composite(Signature):
             return tuple(self["args"]), {}, merged
         return args + tuple(self["args"]), kwargs, merged
 
+    def _stamp_each(self, tasks: Iterable[Any], visitor: Any, append_stamps: bool, headers: dict[str, Any]) -> None:
+        for task in tasks:
+            # Each has its own dict: what one visitor's method changes is not seen by the next part.
+            task.stamp(visitor, append_stamps, **headers)
+
     def _copied_kwargs(self) -> dict[str, Any]:
         """The `kwargs` of a copy: signatures in it are copied too."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite._state import get_current_app, get_current_worker_task
 from celerylite.canvas.composite import Composite, as_list, following, without_place
 from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils.objects import getitem_property
 from celerylite.utils.uuids import uuid
 
@@ -168,6 +169,24 @@ class group(Composite):  # noqa: N801 (Celery's name)
         for task in self.tasks:
             task.link_error(errback.clone())
         return errback
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Mark the calls of all members, and their callbacks."""
+        if visitor is not None:
+            headers = with_stamps(headers, visitor.on_group_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        self._stamp_each(self.tasks, visitor, append_stamps, headers)
+        if visitor is not None:
+            visitor.on_group_end(self, **headers)
+        return self
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Give each member a countdown of its own: `start` seconds, and `step` more for each, up to `stop`."""
+        seconds = start
+        for task in self.tasks:
+            task.set(countdown=seconds)
+            seconds = start if stop is not None and seconds + step >= stop else seconds + step
+        return self
 
     # -- as a value
 

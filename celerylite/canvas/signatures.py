@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celerylite._state import get_current_app
 from celerylite.canvas.dispatch import Dispatch
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils import uuid
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import getitem_property
@@ -297,9 +298,7 @@ class Signature(dict[str, Any]):
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
         """Mark the call and its callbacks with headers that travel along."""
         self.stamp_links(visitor, append_stamps, **headers)
-        given = headers.copy()
-        if visitor is not None:
-            given.update(visitor.on_signature(self, **headers) or {})
+        given = with_stamps(headers, visitor.on_signature(self, **headers) if visitor is not None else None)
         return self.set(**self._stamp_headers(given, append_stamps, self_headers=False))
 
     def _stamp_headers(
@@ -314,7 +313,7 @@ class Signature(dict[str, Any]):
         names = list(maybe_list(given.pop("stamped_headers", None)) or given)
         # Newest first; a header that is there already keeps its one place.
         stamped = [*names, *(name for name in own.get("stamped_headers") or () if name not in names)]
-        values = {name: given[name] for name in stamped if name in given}
+        values = dict(given)
         if append_stamps:
             for name in values.keys() & own.keys():
                 before = maybe_list(own[name])
@@ -329,9 +328,9 @@ class Signature(dict[str, Any]):
             linked = maybe_list(self["options"].get(option)) or []
             for position, link in enumerate(linked):
                 link = maybe_signature(link, app=self._app)
-                given = headers.copy()
+                given = headers
                 if visitor is not None:
-                    given.update(getattr(visitor, hook)(link, **headers) or {})
+                    given = with_stamps(headers, getattr(visitor, hook)(link, **headers))
                 link.stamp(visitor, append_stamps, **given)
                 linked[position] = link
             if linked:
