@@ -44,6 +44,17 @@ class Following:
         self.messages += dispatch.messages
         self.chords += dispatch.chords
 
+    def take(self, item: Any) -> None:
+        """What a task wants sent when it ends: a message, a chord to start, or all that something else sets off."""
+        if isinstance(item, Message):
+            self.messages.append(item)
+        elif isinstance(item, Following):
+            self.add(item)
+            self.records += item.records
+            self.parts += item.parts
+        else:
+            self.chords.append(item)
+
 
 # -- a task has ended
 
@@ -53,7 +64,7 @@ def follow(execution: Execution) -> Following:
     context, outcome = execution.context, execution.outcome
     found = Following()
     for item in context._outbox or ():
-        (found.messages if isinstance(item, Message) else found.chords).append(item)
+        found.take(item)
     if outcome.state == states.SUCCESS:
         for callback in context.callbacks or ():
             _call(found, execution, callback)

@@ -6,7 +6,7 @@ count up (`CountingChords`), and all others, for which the task `celery.chord_un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +101,17 @@ class Chords:
         return [self._unlocking(chord) for chord in chords]
 
     def _unlocking(self, chord: Any) -> Message:
-        conf, options = self.app.conf, dict(chord.options or {})
-        interval, most = options.get("interval"), options.get("max_retries")
+        options = dict(chord.options or {})
+        interval = options.get("interval")
         kwargs = {
             "interval": interval,
-            "max_retries": most,
+            "max_retries": options.get("max_retries"),
             "result": [result.as_tuple() for result in chord.results.results],
         }
-        sent = {"countdown": conf.result_chord_retry_interval if interval is None else interval}
-        queue = chord.body["options"].get("queue")
-        if queue:
-            sent["queue"] = queue
-        task = self.app.tasks["celery.chord_unlock"]
-        return self.app.message_of((task, (chord.group_id, dict(chord.body)), kwargs, sent))
+        pause = self.app.conf.result_chord_retry_interval if interval is None else interval
+        sent = {"countdown": pause, "queue": chord.body["options"].get("queue")}
+        unlock = self.app.signature("celery.chord_unlock", (chord.group_id, dict(chord.body)), kwargs)
+        return unlock.as_message(**{name: value for name, value in sent.items() if value is not None})
 
     def count_parts(self, parts: Iterable[Part]) -> list[Ended]:
         """Count parts, once each; returns the chords whose header has ended now."""
@@ -204,15 +202,10 @@ class CountingChords(Chords):
         if saved is None:
             logger.warning("Chord %r has ended or expired; a part of it came late", part.group_id)
             return None
-        leaves = list(_leaves(saved))
-        if count < len(leaves):
+        if count < sum(1 for _ in leaves(saved)):
             return None
-        metas = [self.get_task_meta(result.id, cache=False) for result in leaves]  # type: ignore[attr-defined]
-        ready = all(meta["status"] in states.READY_STATES for meta in metas)
-        if not ready or self._is_taken(part.group_id):
-            return None
-        found = [(result.id, meta["status"], meta["result"]) for result, meta in zip(leaves, metas, strict=True)]
-        return Ended(part.group_id, part.task_id, part.root_id, part.priority, part.body, found, saved)
+        ended = looked_up(self, saved, part)
+        return None if ended is None or self._is_taken(part.group_id) else ended
 
     def _is_taken(self, group_id: str) -> bool:
         """Whether another thread was the first to see that the chord has ended."""
@@ -229,9 +222,19 @@ class CountingChords(Chords):
         self.delete(self.get_key_for_group(ended.group_id))  # type: ignore[attr-defined]
 
 
-def _leaves(result: Any) -> Iterable[Any]:
+def leaves(result: Any) -> Iterator[Any]:
+    """The results of tasks in a group's, however deep."""
     if isinstance(result, GroupResult):
         for one in result.results:
-            yield from _leaves(one)
+            yield from leaves(one)
     else:
         yield result
+
+
+def looked_up(backend: Any, header: Any, part: Part) -> Ended | None:
+    """The end of a chord by its records; None while one is missing. `part` says what else is known."""
+    metas = {result.id: backend.get_task_meta(result.id, cache=False) for result in leaves(header)}
+    if not all(meta["status"] in states.READY_STATES for meta in metas.values()):
+        return None
+    found = [(task_id, meta["status"], meta["result"]) for task_id, meta in metas.items()]
+    return Ended(part.group_id, part.task_id, part.root_id, part.priority, part.body, found, header)

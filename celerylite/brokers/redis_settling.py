@@ -36,7 +36,7 @@ def settle_arguments(broker: RedisBroker, settlement: Settlement) -> list[bytes]
 def finish_command(broker: RedisBroker, chord: EndedChord, settlement: Settlement) -> bytes:
     """The command that ends a chord."""
     own = broker.connector.db
-    db = b"" if settlement.db in (None, own) else b"%d" % settlement.db  # type: ignore[str-format]
+    db = b"" if settlement.db in (None, own) else b"%d" % settlement.db
     return pack(
         b"EVALSHA", scripts.FINISH_CHORD.sha, b"2", chord.key, chord.book, chord.about, db, b"%d" % own,
         *settle_arguments(broker, settlement),
