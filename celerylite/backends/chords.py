@@ -92,6 +92,8 @@ class Chords:
     app: Any
     #: Whether a chord's header is read from its records, so that they are stored even where results are ignored.
     reads_parts = True
+    #: Whether chords can be started and counted in the broker's transaction (`settling`).
+    settles_chords = False
 
     def start_chords(self, chords: Sequence[Any]) -> list[Message]:
         """Note how many parts chords (`canvas` says which) have, before these are sent; returns messages to send

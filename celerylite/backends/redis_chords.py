@@ -32,6 +32,7 @@ class RedisChords:
     """See `redis.RedisBackend`; it overrides `chords.Chords`."""
 
     reads_parts = False
+    settles_chords = True
     app: Any
     expires: Any
     #: The body that was written last, because the tasks of a header come one after the other.

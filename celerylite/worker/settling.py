@@ -26,6 +26,13 @@ def is_one_server(app: Celery, broker: Broker) -> bool:
     return broker.same_server(app.backend) and app.backend.status_is_plain
 
 
+def fits(app: Celery, following: Following | None) -> bool:
+    """Whether the result store can do its share of what follows in the broker's transaction."""
+    if following is None or app.backend.settles_chords:
+        return True
+    return not (following.chords or following.parts or following.records)
+
+
 def settlement_of(app: Celery, store: Store | None, following: Following | None) -> Settlement:
     """What one transaction is to do."""
     if following is None:

@@ -25,7 +25,7 @@ from celerylite.utils.einfo import ExceptionInfo
 from celerylite.worker.acks import acks_failure
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
-from celerylite.worker.settling import is_one_server, settle_apart, settlement_of
+from celerylite.worker.settling import fits, is_one_server, settle_apart, settlement_of
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -291,7 +291,7 @@ class TaskProcess:
             self.consumer.requeue(delivery)
             return
         keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
-        if self._same_server:
+        if self._same_server and fits(self.app, following):
             settlement = settlement_of(self.app, self._store(request, record), following)
             sent = self.consumer.settle(delivery, settlement, acked=acked or keep, last=self._last)
             # Of a late one that dies here the message is still there, and the task runs again.
