@@ -255,6 +255,13 @@ class Celery(Configuring, Declaring, Connecting, Sending):
         return self.subclass_with_self("celerylite.apps.beat:Beat")
 
     @cached_property
+    def schedule_entries(self) -> Any:
+        """The entries of beat's schedule, to be seen and changed while beats run (`celerylite.beat.Entries`)."""
+        from celerylite.beat.entries import Entries  # lazy: few processes ask for it
+
+        return Entries(self)
+
+    @cached_property
     def Task(self) -> Any:
         """The base class of this app's tasks; may be set to a class of your own."""
         return self.create_task_cls()

@@ -33,6 +33,10 @@ class Connecting:
                     self._broker = brokers.connect(self)
         return self._broker
 
+    @broker.setter
+    def broker(self: Any, broker: Any) -> None:
+        self._broker = broker
+
     @property
     def backend(self: Any) -> Any:
         """Where results are stored."""

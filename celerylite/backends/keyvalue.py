@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from celerylite import states
-from celerylite.backends.chords import CountingChords
 from celerylite.backends.core import Backend
 from celerylite.exceptions import TimeoutError
 from celerylite.result import result_from_tuple
@@ -32,7 +31,7 @@ class Record(bytes):
         return bytes, (bytes(self),)
 
 
-class BaseKeyValueStoreBackend(CountingChords, Backend):
+class BaseKeyValueStoreBackend(Backend):
     """The base of stores with keys and values."""
 
     task_keyprefix: Any = "celery-task-meta-"

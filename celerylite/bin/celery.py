@@ -21,6 +21,7 @@ import celerylite
 from celerylite import alias, exceptions
 from celerylite.bin import loading
 from celerylite.bin.base import EX_UNAVAILABLE, CeleryCommand, CeleryOption, CLIContext
+from celerylite.bin.beat import beat
 from celerylite.bin.call import call
 from celerylite.bin.dead import dead
 from celerylite.bin.demo import demo
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 #: Commands of Celery that this release does not have.
 NOT_YET = (
     "amqp",
-    "beat",
     "control",
     "events",
     "graph",
@@ -264,7 +264,7 @@ def add_user_options(app: Celery, commands: Iterable[click.Command]) -> None:
                     command.params.append(option)
 
 
-for _command in (worker, call, result, purge, dead, report, demo):
+for _command in (worker, beat, call, result, purge, dead, report, demo):
     celery.add_command(_command)
 
 

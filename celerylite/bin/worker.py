@@ -220,7 +220,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     "-B",
     "--beat",
     is_flag=True,
-    help="Run the periodic task scheduler inside (not part of this release).",
+    help="Run beat, the scheduler of periodic tasks, beside the task processes.",
 )
 @beat_option("-s", "--schedule-filename", "--schedule", help="The scheduler's file.")
 @beat_option("--scheduler", help="The scheduler's class.")
@@ -251,8 +251,6 @@ def worker(
       celerylite -A proj worker -P threads -c 20
     """
     context: CLIContext = ctx.obj
-    if options.get("beat"):
-        raise click.UsageError("--beat: the periodic task scheduler is not part of this release.")
     _set_app_arguments(context, ctx.args)
     nodename = hostname or host_format(default_nodename(None))
     if detach and not os.environ.pop(DETACHED, None):

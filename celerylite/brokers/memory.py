@@ -188,8 +188,8 @@ class MemoryBroker(Broker):
 class MemoryNotebook(Notebook):
     """A dictionary under the lock of its space."""
 
-    def __init__(self, lock: threading.Condition) -> None:
-        self.lock = lock
+    def __init__(self, lock: threading.Condition | None = None) -> None:
+        self.lock = lock or threading.Condition()
         self.notes: dict[str, bytes] = {}
         self._version = 0
 

@@ -29,6 +29,10 @@ class RedisNotebook(Notebook):
         version = int(notes.pop(b"", 0))
         return version, {_text(name): value for name, value in notes.items()}
 
+    def look(self, names: Sequence[str]) -> list[bytes | None]:
+        """Some of its notes."""
+        return call(self.broker, [pack(b"HMGET", self.key, *map(_bytes, names))])[0] if names else []
+
     def change(
         self, set: Mapping[str, bytes] | None = None, drop: Iterable[str] = (), version: int | None = None
     ) -> bool:

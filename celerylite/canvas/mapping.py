@@ -41,6 +41,10 @@ class xmap(_basemap):  # noqa: N801 (Celery's name)
 
     _task_name = "celery.map"
 
+    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
+        super().__init__(task, it, **options)
+        self.subtask_type = "xmap"
+
     def __repr__(self) -> str:
         return f"[{self.kwargs['task'].task}(x) for x in {self.kwargs['it']!r}]"
 
@@ -50,6 +54,10 @@ class xstarmap(_basemap):  # noqa: N801 (Celery's name)
     """`[task(*x) for x in it]`, in one task."""
 
     _task_name = "celery.starmap"
+
+    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
+        super().__init__(task, it, **options)
+        self.subtask_type = "xstarmap"
 
     def __repr__(self) -> str:
         return f"[{self.kwargs['task'].task}(*x) for x in {self.kwargs['it']!r}]"
@@ -61,6 +69,7 @@ class chunks(Signature):  # noqa: N801 (Celery's name)
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
         super().__init__("celery.chunks", (), {"task": task, "it": _items(it), "n": n}, immutable=True, **options)
+        self.subtask_type = "chunks"
 
     @classmethod
     def from_dict(cls, d: Any, app: Celery | None = None) -> chunks:
@@ -78,17 +87,10 @@ class chunks(Signature):  # noqa: N801 (Celery's name)
         self, args: Any = None, kwargs: Any = None, **options: Any
     ) -> Any:
         """Send it, as a group."""
-        return self._unfolded().apply_async(args, kwargs, **options)
-
-    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run it in this process, as a group."""
-        return self._unfolded().apply(args, kwargs, **options)
+        return self.group().apply_async(args, kwargs, **{**self["options"], **options})
 
     def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        return self._unfolded()._emit(dispatch, args, kwargs, options)
-
-    def _unfolded(self) -> group:
-        return self.group().set(**self["options"])  # type: ignore[return-value]
+        return self.group()._emit(dispatch, args, kwargs, {**self["options"], **options})
 
     def group(self) -> group:
         """The chunks as a group of `starmap` signatures."""

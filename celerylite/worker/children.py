@@ -23,6 +23,7 @@ from celerylite.utils.log import name_process
 _RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 CONTROL = "Control"
+BEAT = "Beat"
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ def _begin(name: str) -> None:
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     random.seed()
-    index = int(name.rpartition("-")[2]) - 1 if name != CONTROL else 0
+    index = int(name.rpartition("-")[2]) - 1 if name not in (CONTROL, BEAT) else 0
     name_process(name, index)
 
 

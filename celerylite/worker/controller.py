@@ -79,6 +79,10 @@ class WorkController:
         ready_callback: Callable[[Any], None] | None = None,
         statedb: str | None = None,
         autoscale: Any = None,
+        beat: bool = False,
+        schedule_filename: str | None = None,
+        scheduler: Any = None,
+        scheduler_cls: Any = None,
         **kwargs: Any,
     ) -> None:
         """Put the keywords over the settings of the app."""
@@ -89,6 +93,9 @@ class WorkController:
         self.redirect_stdouts = _first(redirect_stdouts, conf.worker_redirect_stdouts)
         self.redirect_stdouts_level = redirect_stdouts_level or conf.worker_redirect_stdouts_level
         self.ready_callback = ready_callback
+        self.beat = beat
+        self.schedule_filename = schedule_filename or conf.beat_schedule_filename
+        self.scheduler = scheduler or scheduler_cls or conf.beat_scheduler
         self.task_events = _first(task_events, conf.worker_send_task_events)
         self.pool = self.pool_cls = _pool_name(pool or pool_cls or conf.worker_pool)
         self.concurrency = _concurrency(concurrency or conf.worker_concurrency)
@@ -199,8 +206,9 @@ class WorkController:
         processes = 1 if threads else self.options.concurrency
         slots_each = self.options.concurrency if threads else 1
         self._parent = Parent(
-            self.options, processes, slots_each, self._task_child, self._control_child, self._on_ready
-        )
+            self.options, processes, slots_each, self._task_child, self._control_child, self._on_ready,
+            self._beat_child if self.beat else None,
+        )  # fmt: skip
         self._install_signals()
         if self._stop_wanted:
             self._parent.warm()
@@ -217,6 +225,11 @@ class WorkController:
 
         declare_queues(self.app, self.options.queues)
         return ControlProcess(self.app, self.options, board, line).run()
+
+    def _beat_child(self, line: Line) -> int:
+        from celerylite.worker.beat_child import run_beat_child  # lazy: only with -B
+
+        return run_beat_child(self.app, self.hostname, self.schedule_filename, self.scheduler, line)
 
     # -- in this process
 
@@ -236,6 +249,7 @@ class WorkController:
         if self._stop_wanted:
             process.stop()
         thread.start()
+        beat = self._beat_here() if self.beat else None
         try:
             declare_queues(self.app, self.options.queues)
             process.run(self._on_ready)
@@ -243,10 +257,21 @@ class WorkController:
             self.exitcode = EX_FAILURE  # what was running has been given back if it was not acknowledged
         finally:
             self._task_process = None
+            if beat is not None:
+                beat.stop()
             housekeeping.stop()
             thread.join()
             broker.close()
             signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
+
+    def _beat_here(self) -> Any:
+        from celerylite.beat import EmbeddedService  # lazy: only with -B
+
+        service = EmbeddedService(
+            self.app, schedule_filename=self.schedule_filename, scheduler_cls=self.scheduler, thread=True
+        )
+        service.start()
+        return service
 
     # -- signals of the system
 

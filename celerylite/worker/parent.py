@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from celerylite import signals
 from celerylite.utils.clock import uptime
 from celerylite.worker.board import Board
-from celerylite.worker.children import CONTROL, Child, Line, describe, fork, freeze, wait_readable
+from celerylite.worker.children import BEAT, CONTROL, Child, Line, describe, fork, freeze, wait_readable
 
 if TYPE_CHECKING:
     from celerylite.worker.options import WorkerOptions
@@ -34,6 +34,8 @@ PAUSE_MOST = 5.0
 PATIENCE = 8.0
 #: Seconds that a task process has for a cold shutdown.
 GRACE = 2.0
+#: Seconds before a beat that has ended is started again.
+BEAT_PAUSE = 1.0
 #: Parts of a lease after which a control process that does nothing is replaced.
 CONTROL_SILENCE = 0.5
 
@@ -49,6 +51,7 @@ class Parent:
         run_tasks: Callable[[Board, range, Line], int],
         run_control: Callable[[Board, Line], int],
         on_ready: Callable[[], None],
+        run_beat: Callable[[Line], int] | None = None,
     ) -> None:
         self.options = options
         self.processes = processes
@@ -56,15 +59,18 @@ class Parent:
         self.run_tasks = run_tasks
         self.run_control = run_control
         self.on_ready = on_ready
+        self.run_beat = run_beat
         # Twice as many places as processes: what a dead one was running stays on the board until it is settled.
         self._free = [range(at * slots_each, (at + 1) * slots_each) for at in range(2 * processes + 2)]
         self.board = Board(len(self._free) * slots_each)
         self.tasks: dict[int, Child] = {}
         self.control: Child | None = None
+        self.beat: Child | None = None
         self._unsettled: dict[int, tuple[Child, int]] = {}
         self._numbers = 0
         self._infants = 0
         self._not_before = 0.0
+        self._beat_not_before = 0.0
         self._announced = False
         self.stopping = False
         self.cold_at: float | None = None
@@ -100,7 +106,7 @@ class Parent:
             signal.signal(signal.SIGCHLD, handler)
 
     def _over(self) -> bool:
-        if not self.stopping or self.tasks:
+        if not self.stopping or self.tasks or self.beat is not None:
             return False
         self._ended_at = self._ended_at or uptime()
         if self._unsettled and uptime() - self._ended_at < PATIENCE:
@@ -110,10 +116,13 @@ class Parent:
     def _fill(self) -> None:
         """Start what is missing."""
         if self.control is None:
-            others = [*self.tasks.values()]
-            self.control = fork(0, CONTROL, range(0), lambda line: self.run_control(self.board, line), others)
+            self.control = fork(
+                0, CONTROL, range(0), lambda line: self.run_control(self.board, line), self._children()
+            )
             for child, status in self._unsettled.values():
                 self._report(child, status)
+        if self.run_beat is not None and self.beat is None and not self.stopping and uptime() >= self._beat_not_before:
+            self.beat = fork(0, BEAT, range(0), self.run_beat, self._children())
         while not self.stopping and len(self.tasks) < self.processes and self._free and uptime() >= self._not_before:
             self._start_one()
 
@@ -130,11 +139,13 @@ class Parent:
             return self.run_tasks(self.board, slots, line)
 
         signals.worker_before_create_process.send(sender=self)
-        others = [*self.tasks.values(), *([self.control] if self.control else [])]
-        self.tasks[number] = fork(number, f"ForkPoolWorker-{index}", slots, run, others)
+        self.tasks[number] = fork(number, f"ForkPoolWorker-{index}", slots, run, self._children())
+
+    def _children(self) -> list[Child]:
+        return [child for child in (*self.tasks.values(), self.control, self.beat) if child is not None]
 
     def _listen(self) -> None:
-        lines = [child.line for child in (*self.tasks.values(), self.control) if child is not None]
+        lines = [child.line for child in self._children()]
         for line in lines:
             line.flush()
         for ready in wait_readable([self._wake_read, *lines], TICK):
@@ -158,8 +169,8 @@ class Parent:
         if "settled" in message:
             child, _ = self._unsettled.pop(int(str(message["settled"])))
             self._release(child)
-        for process in (*self.tasks.values(), self.control):
-            if process is not None and process.line is line and message.get("ready"):
+        for process in self._children():
+            if process.line is line and message.get("ready"):
                 process.ready = True
         if not self._announced and self._all_ready():
             self._announced = True
@@ -172,7 +183,7 @@ class Parent:
     # -- the dead
 
     def _reap(self) -> None:
-        for child in [*self.tasks.values(), *([self.control] if self.control else [])]:
+        for child in self._children():
             status = self._status(child)
             if status is not None:
                 self._bury(child, status)
@@ -189,7 +200,7 @@ class Parent:
 
     def _reap_strangers(self) -> None:
         """As process 1 we inherit the orphans of our tasks."""
-        ours = {child.pid for child in (*self.tasks.values(), self.control) if child is not None}
+        ours = {child.pid for child in self._children()}
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -207,6 +218,12 @@ class Parent:
                 logger.error(
                     "The control process (pid %s) has ended with status %s; starting another", child.pid, status
                 )
+            return
+        if child is self.beat:
+            self.beat = None
+            if not self.stopping:
+                logger.error("Beat (pid %s) has ended with %s; starting it anew", child.pid, describe(status))
+                self._beat_not_before = uptime() + BEAT_PAUSE
             return
         del self.tasks[child.number]
         for slot in child.slots:
@@ -281,8 +298,9 @@ class Parent:
     def warm(self) -> None:
         """Let running tasks finish; any signal handler may call."""
         self.stopping = True
-        for child in self.tasks.values():
-            self._signal(child, signal.SIGTERM)
+        for child in (*self.tasks.values(), self.beat):
+            if child is not None:
+                self._signal(child, signal.SIGTERM)
 
     def cold(self, after: float = 0.0) -> None:
         """End tasks that still run `after` seconds from now."""
@@ -295,6 +313,8 @@ class Parent:
             return
         self.board.set_cold()
         kill = uptime() >= self.cold_at + GRACE
+        if kill and self.beat is not None:
+            self._signal(self.beat, signal.SIGKILL)
         for child in self.tasks.values():
             if not child.wanted or kill:
                 child.wanted = True

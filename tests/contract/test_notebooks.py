@@ -72,6 +72,14 @@ def test_notes_are_written_and_deleted(broker: Broker) -> None:
     assert version == book.version() > 0
 
 
+def test_some_notes_are_looked_up(broker: Broker) -> None:
+    book = broker.notebook("book")
+    assert book is not None
+    book.change({"a": b"1", "b": b"2"})
+    assert book.look(["b", "unknown", "a"]) == [b"2", None, b"1"]
+    assert book.look([]) == []
+
+
 def test_each_change_makes_another_version(broker: Broker) -> None:
     book = broker.notebook("book")
     assert book is not None

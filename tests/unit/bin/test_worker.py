@@ -119,7 +119,6 @@ def test_settings_after_the_options(run: Run) -> None:
         (("--autoscale", "x"), "expected one or two whole numbers"),
         (("--autoscale", "1,2,3"), "at most two"),
         (("-l", "loud"), "is not one of"),
-        (("-B",), "not part of this release"),
         (("--pidfile", "%N.pid"), "%N"),
         (("-D", "-f", "/no/such/directory/w.log"), "its directory does not exist"),
         (("-D", "--executable", "/no/such/python"), "/no/such/python is not a program"),

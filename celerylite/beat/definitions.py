@@ -1,0 +1,75 @@
+"""Entries that were made or changed at run time: how they stand in their notebook, and how they go over the code's.
+
+A note is a whole entry (it names a task), or what is changed in an entry of the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from datetime import datetime
+from typing import Any
+
+from celerylite.beat.entry import EDITABLE
+from celerylite.message import json_dumps, json_loads
+from celerylite.schedules import maybe_schedule, to_line
+from celerylite.utils.log import get_logger
+
+logger = get_logger("celery.beat")
+
+FIELDS = ("task", *EDITABLE)
+
+
+def dumps(fields: Mapping[str, Any]) -> bytes:
+    """Fields of an entry as a note; TypeError and kombu's EncodeError for what cannot be stored."""
+    written = dict(fields)
+    if "schedule" in written:
+        written["schedule"] = to_line(maybe_schedule(written["schedule"]))
+    for name in ("start", "end"):
+        if isinstance(written.get(name), datetime):
+            written[name] = written[name].isoformat()
+    return json_dumps(written).encode()
+
+
+def loads(note: bytes) -> dict[str, Any]:
+    """A note as fields of an entry."""
+    return dict(json_loads(note))
+
+
+def is_whole(fields: Mapping[str, Any]) -> bool:
+    """Whether the fields are an entry by themselves, and not a change of the code's."""
+    return "task" in fields
+
+
+def combined(scheduler: Any, own: Mapping[str, Any], notes: Mapping[str, bytes]) -> dict[str, Any]:
+    """The entries that the notes make of the code's own; those that cannot be read are logged and left out."""
+    found: dict[str, Any] = {}
+    for name, note in notes.items():
+        try:
+            entry = build(scheduler, name, own.get(name), loads(note))
+        except (ValueError, TypeError, KeyError) as exc:  # ImproperlyConfigured and schedules' errors are among them
+            logger.error(
+                "Cannot add entry %r to schedule: %r. Contents: %r", name, exc, note, extra={"action": "bad_entry"}
+            )
+            continue
+        if entry is not None:
+            found[name] = entry
+    return found
+
+
+def build(scheduler: Any, name: str, own: Any, fields: Mapping[str, Any]) -> Any:
+    """The entry of one note; None for changes of an entry that this code does not have."""
+    unknown = set(fields) - set(FIELDS)
+    if unknown:
+        raise KeyError(f"unknown fields: {', '.join(sorted(unknown))}")
+    if is_whole(fields):
+        return scheduler._maybe_entry(name, dict(fields))
+    if own is None:
+        return None
+    changed = copy(own)
+    fresh = scheduler._maybe_entry(name, {"task": own.task, "schedule": own.schedule, **fields})
+    for field in fields:
+        setattr(changed, field, getattr(fresh, field))
+    return changed
+
+
