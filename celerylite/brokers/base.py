@@ -295,6 +295,12 @@ class Consumer(ABC):
         Returns an empty list after that time, and when `wake` was called. Connections that break are mended inside.
         """
 
+    def prepare(self, most: int, on_number: Callable[[int], None]) -> None:  # noqa: B027 (only where fetching waits)
+        """The next `fetch` will want up to `most`: ask for them now, so that it need not wait.
+
+        `on_number` is told, before anything is taken, the highest sequence number that this may bring.
+        """
+
     @abstractmethod
     def read(self, delivery: Delivery) -> Message:
         """The message in a delivery; raises `Unreadable` for bytes that are none."""

@@ -57,6 +57,22 @@ class Held(Delivery):
     sure_until: float
 
 
+@dataclass(slots=True)
+class Taking:
+    """A take on its way."""
+
+    #: The connection that it was asked on.
+    epoch: int
+    #: The lists in the order in which the answer numbers them.
+    lists: list[bytes]
+    #: The first sequence number.
+    first: int
+    #: When (`uptime`).
+    asked: float
+    #: The answer, once it is here.
+    got: list[Any]
+
+
 class RedisConsumer(Consumer):
     """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
 
@@ -88,6 +104,10 @@ class RedisConsumer(Consumer):
         self._sequence = 0
         #: Takes from this number on may have brought messages that we never saw.
         self._uncertain = 0
+        #: A take whose answer nobody has read yet.
+        self._taking: Taking | None = None
+        #: Whether a take was asked for whose answer is not here: after a broken connection it never comes.
+        self._lost = False
         self._client_id = 0
         self._pause = 0.0
         self._complaint = ""
@@ -139,7 +159,11 @@ class RedisConsumer(Consumer):
             self._sleep(wait)
             return []
         try:
-            taken = [] if self._may_block_at_once() else self._take(most)
+            if self._taking is not None:
+                self.link.push()  # the answer may be here already, and then nothing else would be sent
+                taken = self._taken()
+            else:
+                taken = [] if self._may_block_at_once() else self._take(most)
             if not taken and wait > 0:
                 taken = self._block(most, wait)
         except LinkError as exc:
@@ -159,28 +183,57 @@ class RedisConsumer(Consumer):
         return self._direct > 0 and self.link.connected
 
     def _take(self, most: int) -> list[Delivery]:
-        if not self.link.connected:
+        self._taking = self._ask(most)
+        return self._taken()
+
+    def prepare(self, most: int, on_number: Callable[[int], None]) -> None:
+        """Ask for the next messages while the last ones of this batch are run; the answer is read by `fetch`."""
+        if self._taking is None and self.link.connected and not self._lost:
+            on_number(self._sequence + most - 1)
+            try:
+                self._taking = self._ask(most)
+            except LinkError as exc:
+                self._complain(exc)
+
+    def _ask(self, most: int) -> Taking:
+        if self._lost or not self.link.connected:
             self._recover()
         lists = self._lists()
         inbox_list = lists.index(self._primary) + 1
         first, self._sequence = self._sequence, self._sequence + most
         self._uncertain = min(first, self._uncertain)
-        sent = uptime()
-        reply = self.link.call(
+        self._lost = True  # until the answer is here
+        taking = Taking(self.link.epoch, lists, first, uptime(), [])
+        self.link.send(
             pack(
                 b"EVALSHA", scripts.TAKE.sha, b"%d" % (3 + len(lists)), self._held, self._leases, self._inbox, *lists,
                 self._ident, b"%f" % self.lease, b"%d" % most, b"%d" % first,
                 b"%d" % scripts.TAKE_BYTES, b"%d" % inbox_list,
-            )
+            ),
+            taking.got.append,
         )  # fmt: skip
+        return taking
+
+    def _taken(self) -> list[Delivery]:
+        """The messages that were asked for; raises `LinkError` where the connection broke in between."""
+        taking, self._taking = self._taking, None
+        assert taking is not None
+        while not taking.got:
+            if not self.link.connected or self.link.epoch != taking.epoch:
+                raise LinkError("the connection broke while messages were on their way")
+            self.link.read()
+        reply = taking.got[0]
+        if type(reply) is ReplyError:
+            raise reply
+        self._lost = False
         self._uncertain = self._sequence
-        self._taken_at = sent
-        taken: list[Delivery] = []
+        self._taken_at = taking.asked
+        found: list[Delivery] = []
         for number in range(len(reply) // 2):
-            list_key = lists[reply[2 * number] - 1]
-            field = b"%d\0%b" % (first + number, list_key)
-            taken.append(self._delivery(reply[2 * number + 1], list_key, field, sent + self.sure))
-        return taken
+            list_key = taking.lists[reply[2 * number] - 1]
+            field = b"%d\0%b" % (taking.first + number, list_key)
+            found.append(self._delivery(reply[2 * number + 1], list_key, field, taking.asked + self.sure))
+        return found
 
     def _recover(self) -> None:
         """After a broken connection: give back what a take brought whose reply was lost."""

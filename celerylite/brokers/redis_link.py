@@ -93,6 +93,8 @@ class Link:
         #: Posted commands that go out with the next one, and who is told when they do.
         self._held: list[bytes] = []
         self.on_sent: Callable[[], None] = lambda: None
+        #: Counts the connections: what was asked on an earlier one is not answered any more.
+        self.epoch = 0
         #: What is unanswered, in order: (packed command to send again after a reconnect or None, reply handler).
         self._unanswered: deque[tuple[bytes | None, OnReply | None]] = deque()
 
@@ -112,6 +114,7 @@ class Link:
             _set_timeout(sock, self.timeout)
             self._reader = Reader()
             self._sock = sock
+            self.epoch += 1
             kept = [entry for entry in self._unanswered if entry[0] is not None]
             self._unanswered.clear()
             self._unanswered.extend(kept)

@@ -39,6 +39,9 @@ request_logger = logging.getLogger("celery.worker.request")
 
 #: Seconds that a fetch waits before the loop looks round; signals and messages end the wait at once.
 WAIT = 60.0
+#: Full batches of this size and more are followed by another: it is asked for while their last quarter runs. Waiting
+#: for it took 14 µs a task.
+AHEAD = 8
 
 
 class TaskProcess:
@@ -118,14 +121,20 @@ class TaskProcess:
         most = self.pace.batch() if self.serial else room
         deliveries = self.consumer.fetch(most, WAIT)
         if len(deliveries) > 1:
-            self.board.set_last(self.first_slot, _number(deliveries[-1]))
+            self._set_last(_number(deliveries[-1]))
+        asks_at = len(deliveries) * 3 // 4 if self.serial and len(deliveries) == most >= AHEAD else -1
         for index, delivery in enumerate(deliveries):
             # Behind a task that took long the rest may have been given to others meanwhile.
             if self.stopping or (index and not self.consumer.fresh(delivery)):
                 self.consumer.release(deliveries[index:])
                 return
+            if index == asks_at:
+                self.consumer.prepare(self.pace.batch(), self._set_last)
             self._last = self.serial and index == len(deliveries) - 1
             self.take(delivery)
+
+    def _set_last(self, number: int) -> None:
+        self.board.set_last(self.first_slot, number)
 
     def take(self, delivery: Delivery) -> None:
         """Run one delivery, or hand it to a slot."""
