@@ -22,7 +22,7 @@ from celerylite.utils.einfo import ExceptionInfo
 
 if TYPE_CHECKING:
     from celerylite.app.task import Task
-    from celerylite.message import Message
+    from celerylite.followup import Following
 
 # Celery's names, because people configure and filter by them.
 logger = logging.getLogger("celery.app.trace")
@@ -79,8 +79,8 @@ class Plan:
     tracer: Callable[..., Any] | None = None
 
 
-#: Receives the outcome: (execution, record for the result store or None, messages that follow).
-Settle = Callable[["Execution", "bytes | None", "list[Message]"], None]
+#: Receives the outcome: (execution, record for the result store or None, what follows if anything does).
+Settle = Callable[["Execution", "bytes | None", "Following | None"], None]
 
 
 @dataclass(slots=True)
@@ -100,9 +100,10 @@ class Execution:
 
     @property
     def ignore_result(self) -> bool:
-        """The call's own wish goes before the task's."""
+        """The call's own wish goes before the task's; some stores need the results of a chord's parts."""
         wish = self.context.ignore_result
-        return self.plan.ignore_result if wish is None else bool(wish)
+        ignored = self.plan.ignore_result if wish is None else bool(wish)
+        return ignored and not (self.context.chord and self.plan.task.backend.reads_parts)
 
 
 def plan_for(task: Task[Any, Any]) -> Plan:
@@ -236,15 +237,40 @@ def finish(execution: Execution) -> None:
     """
     context = execution.context
     quiet = not (context.callbacks or context.errbacks or context.chain or context.chord or context._outbox)
-    try:
-        record, messages = _result(execution), [] if quiet else followup.messages(execution)
-    except Exception as exc:  # user code: results that no serializer can write, callbacks that cannot be sent
-        execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo(), execution.outcome.runtime)
-        record, messages = _result(execution), []
-    execution.settle(execution, record, messages)
+    if quiet or context.is_eager:
+        record, following = _record_of(execution), None
+    else:
+        record, following = _followed(execution)
+    execution.settle(execution, record, following)
     if not quiet:
         followup.call_errbacks(execution)
     _after(execution)
+
+
+def _followed(execution: Execution) -> tuple[bytes | None, Following]:
+    """The record and what follows; the latter first, because its tasks are children in the record."""
+    children = execution.context.children
+    called = len(children)
+    try:
+        following = followup.follow(execution)
+        return _result(execution), following
+    except Exception as exc:  # user code: as below, and callbacks that cannot be sent
+        _turn_into_failure(execution, exc)
+        del children[called:]
+        following = followup.fails(execution)
+        return _result(execution), following
+
+
+def _record_of(execution: Execution) -> bytes | None:
+    try:
+        return _result(execution)
+    except Exception as exc:  # user code: results that no serializer can write
+        _turn_into_failure(execution, exc)
+        return _result(execution)
+
+
+def _turn_into_failure(execution: Execution, exc: Exception) -> None:
+    execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo(), execution.outcome.runtime)
 
 
 def _result(execution: Execution) -> bytes | None:
@@ -425,7 +451,7 @@ def apply_eager(
     """Run a task here and now (`Task.apply`); with `throw` its exception is raised. `store` receives the record."""
     context = Context(request, id=task_id, args=args, kwargs=kwargs, is_eager=True, called_directly=False)
 
-    def settle(execution: Execution, record: bytes | None, messages: list[Message]) -> None:
+    def settle(execution: Execution, record: bytes | None, following: Following | None) -> None:
         if store is not None and record is not None:
             store(record)
         followup.apply_eagerly(execution)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import canvas
 from celerylite._state import connect_on_app_finalize
+from celerylite.app.chord_unlock import add_unlock_chord_task
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -82,3 +83,4 @@ def register() -> None:
     connect_on_app_finalize(add_map_task)
     connect_on_app_finalize(add_starmap_task)
     connect_on_app_finalize(add_canvas_tasks)
+    connect_on_app_finalize(add_unlock_chord_task)

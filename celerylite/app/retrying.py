@@ -108,32 +108,60 @@ class Retrying:
     subtask_from_request = signature_from_request
 
     def replace(self: Any, sig: Signature) -> Any:
-        """Let `sig` run in the place of this task: under its id, with its callbacks and its place in the
-        canvas."""
+        """Let `sig` run in the place of this task: its end has this task's id, callbacks and place in the canvas.
+
+        Leaves the task by raising `Ignore`. A group gives the list of its results. ImproperlyConfigured for what
+        cannot stand here: an empty chain, a signature that belongs to a chord already.
+        """
         request = self.request
-        if request.chord is not None and not isinstance(sig, canvas.Signature):
-            raise ImproperlyConfigured("A task can only be replaced by a signature")
+        if not isinstance(sig, canvas.Signature):
+            raise ImproperlyConfigured(f"A task can only be replaced by a signature, not {sig!r}")
+        if sig.options.get("chord"):
+            raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
+        if isinstance(sig, canvas._chain) and not sig.tasks:
+            raise ImproperlyConfigured("Cannot replace with an empty chain")
         sig = sig.clone()
-        for callback in maybe_list(request.callbacks) or []:
-            sig.link(callback)
-        for errback in maybe_list(request.errbacks) or []:
-            sig.link_error(errback)
-        if request.chain:
-            sig.options["chain"] = request.chain + (sig.options.get("chain") or [])
-        stamps = request.stamps or {}
-        if request.stamped_headers:
-            sig.options.setdefault("stamped_headers", request.stamped_headers)
-            for header in request.stamped_headers:
-                sig.options.setdefault(header, stamps.get(header))
-        sig.set(
-            chord=request.chord,
-            group_id=request.group,
-            group_index=request.group_index,
-            root_id=request.root_id,
-            replaced_task_nesting=request.replaced_task_nesting + 1,
-        )
+        if sig._ends_in_group():
+            sig = canvas._chain(sig, self._get_app().tasks["celery.accumulate"].s(index=0), app=self._get_app())
+        if not request.is_eager:  # an eager task follows itself up, with what the signature returns
+            _take_over(sig, request)
         sig.freeze(request.id)
         return self.on_replace(sig)
+
+    def add_to_chord(self: Any, sig: Signature, lazy: bool = False) -> Any:
+        """Make `sig` one more part of the chord whose part this task is, and send it (unless `lazy`).
+
+        Only some result stores can do that. ValueError where the task is no part of a chord.
+        """
+        request = self.request
+        if not request.chord:
+            raise ValueError("Current task is not member of any chord")
+        sig.set(
+            group_id=request.group, group_index=request.group_index, chord=request.chord, root_id=request.root_id
+        )
+        result = sig.freeze()
+        self.backend.add_to_chord(request.group, result)
+        return sig if lazy else sig.delay()
+
+
+def _take_over(sig: Signature, request: Context) -> None:
+    """Give a signature what a running task has been given."""
+    for callback in maybe_list(request.callbacks) or []:
+        sig.link(callback)
+    for errback in maybe_list(request.errbacks) or []:
+        sig.link_error(errback)
+    stamps = request.stamps or {}
+    if request.stamped_headers:
+        sig.options.setdefault("stamped_headers", request.stamped_headers)
+        for header in request.stamped_headers:
+            sig.options.setdefault(header, stamps.get(header))
+    place = {"chain": request.chain, "chord": request.chord, "group_id": request.group, "root_id": request.root_id}
+    if request.group:
+        place["group_index"] = request.group_index
+    sig.set(
+        replaced_task_nesting=request.replaced_task_nesting + 1,
+        **{key: value for key, value in place.items() if value is not None},
+    )
 
 
 def _raise_current(exc: BaseException) -> None:

@@ -17,6 +17,7 @@ from celerylite.app.retrying import Retrying
 from celerylite.app.utils import appstr
 from celerylite.context import Context
 from celerylite.exceptions import Ignore, Retry
+from celerylite.result_base import allow_join_result
 from celerylite.utils import uuid
 from celerylite.utils.functional import maybe_list
 
@@ -221,9 +222,16 @@ class Task(Retrying, Generic[P, R]):
 
     def on_replace(self, sig: Signature) -> Any:
         """Called with the signature that takes the place of this task."""
-        if self.request.is_eager:
-            return sig.apply().get()
-        sig.delay()
+        request = self.request
+        if request.is_eager:
+            with allow_join_result():
+                return sig.apply().get()
+        if request.called_directly:
+            sig.delay()
+        else:
+            dispatch = sig.collect()
+            for item in (*dispatch.chords, *dispatch.messages):  # sent together with the acknowledgement
+                request.send_at_end(item)
         raise Ignore("Replaced by new task")
 
     # -- calling

@@ -11,6 +11,7 @@ from typing import Any
 from celerylite import states
 from celerylite._state import get_current_app
 from celerylite.backends import records
+from celerylite.backends.chords import Chords
 from celerylite.backends.reading import Reading, Remembered
 from celerylite.backends.writing import Writing
 from celerylite.exceptions import TimeoutError
@@ -34,7 +35,7 @@ def unpickle_backend(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return cls(*args, app=get_current_app(), **kwargs)
 
 
-class Backend(Writing, Reading):
+class Backend(Chords, Writing, Reading):
     """What every store can do.
 
     A store of your own derives from `BaseBackend` and defines `_store_result`, `_get_task_meta_for` and
@@ -141,23 +142,6 @@ class Backend(Writing, Reading):
     def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
         """Called by nobody: a call does not touch the result store."""
         return {}
-
-    def ensure_chords_allowed(self) -> None:
-        """Raise where chords cannot work."""
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """How many parts the header of a chord has."""
-
-    def start_chords(self, chords: list[Any]) -> list[Any]:
-        """Note the chords (`canvas.ChordStart`) whose parts are about to be sent; returns what to send with them."""
-        for chord in chords:
-            self.ensure_chords_allowed()
-            self.set_chord_size(chord.group_id, chord.size)
-        return []
-
-    def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """One more part for the header of a chord."""
-        raise NotImplementedError("Backend does not support add_to_chord")
 
     # -- trouble
 

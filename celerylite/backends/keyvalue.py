@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from celerylite import states
+from celerylite.backends.chords import CountingChords
 from celerylite.backends.core import Backend
 from celerylite.exceptions import TimeoutError
 from celerylite.result import result_from_tuple
@@ -31,7 +32,7 @@ class Record(bytes):
         return bytes, (bytes(self),)
 
 
-class BaseKeyValueStoreBackend(Backend):
+class BaseKeyValueStoreBackend(CountingChords, Backend):
     """The base of stores with keys and values."""
 
     task_keyprefix: Any = "celery-task-meta-"

@@ -16,12 +16,14 @@ from celerylite import states
 from celerylite.backends import redis_address
 from celerylite.backends.base import BaseKeyValueStoreBackend, SyncBackendMixin
 from celerylite.backends.read_ahead import ReadAhead
+from celerylite.backends.redis_chords import RedisChords
 from celerylite.backends.redis_client import RedisClient, redis_module
 from celerylite.backends.redis_listener import Listener
 from celerylite.backends.redis_waiting import Wait
 from celerylite.backends.waiting import TIMED_OUT
 from celerylite.brokers.redis_link import pack
-from celerylite.brokers.redis_scripts import SUCCEEDED, Script
+from celerylite.brokers.redis_lua import SUCCEEDED, Script
+from celerylite.brokers.redis_scripts import COUNT_PARTS, DROP_CHORD, OVERDUE_CHORD
 from celerylite.exceptions import BackendStoreError
 from celerylite.utils.forks import after_fork
 
@@ -44,7 +46,7 @@ return 1
 MAX_VALUE_SIZE = 536_870_912
 
 
-class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
+class RedisBackend(RedisChords, RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
     """Results on Redis. Safe to be shared by threads; a forked child starts with no connection."""
 
     supports_autoexpire = True
@@ -52,7 +54,7 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
     supports_result_compression = True
     supports_failure_expires = True
     STORE_SCRIPT = STORE
-    scripts = (STORE,)
+    scripts = (STORE, COUNT_PARTS, DROP_CHORD, OVERDUE_CHORD)
     _MAX_STR_VALUE_SIZE = MAX_VALUE_SIZE
 
     def __init__(
@@ -161,10 +163,6 @@ class RedisBackend(RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
     def expire(self, key: Any, value: int) -> bool:
         """Have a key deleted after so many seconds."""
         return bool(self._call(pack(b"EXPIRE", _bytes(key), str(int(value)).encode())))
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """How many parts the header of a chord has."""
-        self.set(self.get_key_for_group(group_id, ".s"), str(chord_size).encode())
 
     # -- waiting
 

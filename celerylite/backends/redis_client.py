@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from celerylite.brokers.redis_link import REPLY_TIMEOUT, Link, LinkError, Opened, ReplyError, pack
-from celerylite.brokers.redis_scripts import Script
+from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_socket import Address, open_session
 from celerylite.utils.log import get_logger
 from celerylite.utils.objects import cached_property

@@ -210,7 +210,7 @@ class Writing:
         raise NotImplementedError("backend does not implement _store_result.")
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
-        """A task of a chord's header has ended."""
+        raise NotImplementedError
 
     def _ensure_retryable(self, func: Any, *args: Any, fallback: Any = None, **kwargs: Any) -> Any:
         raise NotImplementedError

@@ -75,6 +75,21 @@ class Settlement:
     store: Store | None = None
     #: Messages that follow: callbacks, the next step of a chain, a retry.
     messages: list[Message] = field(default_factory=list)
+    #: What the result store wants done besides, in its own words (`Backend.settling`), and its database on the server.
+    commands: list[Any] = field(default_factory=list)
+    db: int | None = None
+    #: Whether the server's answer may say that a chord's header has ended.
+    counts: bool = False
+
+
+@dataclass(slots=True)
+class EndedChord:
+    """A chord whose header has ended and whose body is still to be sent, as the result store names it."""
+
+    key: bytes
+    #: Where the store keeps such chords, and what it noted about this one.
+    book: bytes
+    about: bytes
 
 
 @dataclass(slots=True)
@@ -270,6 +285,13 @@ class Broker(ABC):
         """The time that all users of this broker agree on, in seconds since the epoch."""
         return time.time()
 
+    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> list[Any]:
+        """Send a chord's body, or what its failure sets off, unless that was done before; all in one transaction.
+
+        Returns answers as `Consumer.ended_chords`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no result store")
+
     def same_server(self, backend: Any) -> bool:
         """Whether a result of `backend` can be stored in this broker's transactions."""
         return False
@@ -331,6 +353,19 @@ class Consumer(ABC):
 
     #: Called when what `settle` held back is on its way.
     on_sent: Callable[[], None] = staticmethod(lambda: None)
+
+    #: How many settlements with a part of a chord have not been answered, and answers that nobody has asked for.
+    counting = 0
+
+    def ended_chords(self) -> list[Any]:
+        """What the server has answered so far about chords whose last part was settled here, in the result store's
+        words (`Backend.ended_chord`); each is handed out once. Does not wait. Any thread may call.
+        """
+        return []
+
+    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> None:
+        """As `Broker.finish_chord`, but not waited for; further answers are among the `ended_chords`."""
+        raise NotImplementedError(f"{type(self).__name__} is no result store")
 
     def push(self) -> None:  # noqa: B027 (only brokers that hold something back)
         """Send what `settle` may have held back for the next command. Any thread may call."""

@@ -18,12 +18,24 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Broker, Claim, Consumer, DeadLetter, Keeper, Notebook, Stream, Unreadable
+from celerylite.brokers.base import (
+    Broker,
+    Claim,
+    Consumer,
+    DeadLetter,
+    EndedChord,
+    Keeper,
+    Notebook,
+    Settlement,
+    Stream,
+    Unreadable,
+)  # fmt: skip
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_layout import Layout
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
+from celerylite.brokers.redis_settling import finish_command
 from celerylite.utils.forks import after_fork
 from celerylite.utils.uuids import uuid, uuids
 
@@ -291,6 +303,11 @@ class RedisBroker(Broker):
         from celerylite.brokers.redis_keeper import RedisKeeper
 
         return RedisKeeper(self, queues, lease=lease)
+
+    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> list[Any]:
+        """Send a chord's body in one script, unless that was done before."""
+        answer = self._call([finish_command(self, chord, settlement)])[0]
+        return answer[1:] if isinstance(answer, list) else []
 
     def same_server(self, backend: Any) -> bool:
         """Whether `backend` stores on this very server (any database of it), as the same user."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,13 @@ from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Consumer, Delivery, Settlement, Store
+from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
 from celerylite.brokers.envelope import decode, redelivered
 from celerylite.brokers.redis_access import check
-from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
+from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Unlocked, name_of, warn_if_lost
+from celerylite.brokers.redis_link import Link, LinkError, OnReply, ReplyError, pack
+from celerylite.brokers.redis_lua import Script
+from celerylite.brokers.redis_settling import finish_command, settle_arguments
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -41,20 +43,6 @@ DIRECT = 4
 BACKLOG = 12
 #: Seconds that a process which is ending waits for a server that is gone.
 PATIENCE = 8.0
-#: The field that stands for the inbox.
-INBOX = b""
-#: Behind the number of a field: surely running.
-RUNNING = b"r"
-
-
-@dataclass(slots=True)
-class Held(Delivery):
-    """A message that this consumer holds; `tag` is its field in the hash, or `INBOX`."""
-
-    #: The list that it came from.
-    list_key: bytes
-    #: Until when (`uptime`) nobody else can have taken it away.
-    sure_until: float
 
 
 @dataclass(slots=True)
@@ -98,7 +86,7 @@ class RedisConsumer(Consumer):
         self.link = broker.new_link()
         # A waiting fetch owns its link, so threads that finish tasks meanwhile need another one.
         self.out = self.link if serial else broker.new_link()
-        self._writing = _Unlocked(self.link) if serial else _Locked(self.out)
+        self._writing = Unlocked(self.link) if serial else Locked(self.out)
         self.link.on_sent = lambda: self.on_sent()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._sequence = 0
@@ -115,6 +103,8 @@ class RedisConsumer(Consumer):
         self._direct = 0
         self._taken_at = 0.0
         self._ends: float | None = None
+        #: What settlements have said about chords.
+        self._ended: list[Any] = []
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
@@ -164,7 +154,8 @@ class RedisConsumer(Consumer):
                 taken = self._taken()
             else:
                 taken = [] if self._may_block_at_once() else self._take(most)
-            if not taken and wait > 0:
+            # A chord must not wait for its body because its last part ended here.
+            if not taken and wait > 0 and not (self.serial and self.counting):
                 taken = self._block(most, wait)
         except LinkError as exc:
             self._complain(exc)
@@ -180,7 +171,7 @@ class RedisConsumer(Consumer):
         nothing.
         """
         self._direct = self._direct - 1 if self._direct > 0 else 0
-        return self._direct > 0 and self.link.connected
+        return self._direct > 0 and self.link.connected and not self.counting
 
     def _take(self, most: int) -> list[Delivery]:
         self._taking = self._ask(most)
@@ -376,44 +367,69 @@ class RedisConsumer(Consumer):
     def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
         """Store, send and acknowledge in one script."""
         assert isinstance(delivery, Held)
-        if settlement.store is None and not settlement.messages:
+        if settlement.store is None and not settlement.messages and not settlement.commands:
             if not acked:
                 self.ack(delivery)
             return True
         args = [b"", b"", b"1"] if acked else [*name_of(delivery.tag, delivery.raw), b"0"]
-        if settlement.store is not None:
-            args += self._storing(settlement.store)
-        for message in settlement.messages:
-            args += self._sending(message)
+        args += settle_arguments(self.broker, settlement)
         command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
+        on_reply: OnReply | None = None if acked else warn_if_lost
         with self._writing as link:
+            if settlement.counts:
+                on_reply = self._heed(on_reply)
             # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task
             # again. Early, nobody would: the outcome must be on its way before the board shows another task, so
             # it waits for a fetch only.
             hold = self.serial and (last or not acked)
-            self._posting(lambda: link.post(command, None if acked else _warn_if_lost, hold=hold))
+            self._posting(lambda: link.post(command, on_reply, hold=hold))
             self._trim(link)
             return not link.holding
+
+    def _heed(self, on_reply: OnReply | None) -> OnReply:
+        """Look for ended chords in the answer to a command that is about to be posted."""
+        self.counting += 1
+
+        def heed(reply: Any) -> None:
+            self.counting -= 1
+            if type(reply) is list:
+                self.counting += len(reply) - 1
+                self._ended += reply[1:]
+            elif on_reply is not None:
+                on_reply(reply)
+            elif type(reply) is ReplyError:
+                warn_if_lost(reply)
+
+        return heed
+
+    def ended_chords(self) -> list[Any]:
+        """Answers that have come in; threads wait for theirs, because nothing else makes them read."""
+        with self._writing as link:
+            while self.counting > len(self._ended) and not (self.serial and not self._answered(link)):
+                try:
+                    link.read()
+                except LinkError as exc:
+                    self._complain(exc)
+                    break
+            found, self._ended = self._ended, []
+            self.counting -= len(found)
+            return found
+
+    @staticmethod
+    def _answered(link: Link) -> bool:
+        return link.connected and not link.holding and link.readable(0)
+
+    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> None:
+        """Send the body in one script, which does nothing the second time."""
+        command = finish_command(self.broker, chord, settlement)
+        with self._writing as link:
+            on_reply = self._heed(None)
+            self._posting(lambda: link.post(command, on_reply))
 
     def push(self) -> None:
         """Send what `settle` may have held back: a task is about to run."""
         with self._writing as link:
             self._posting(link.push)
-
-    def _storing(self, store: Store) -> list[bytes]:
-        ttl = b"%d" % store.ttl if store.ttl else b""
-        args = [b"4", b"STORE", store.key, ttl, store.record]
-        if store.db is None:
-            return args
-        own = self.broker.connector.db
-        return [b"2", b"SELECT", b"%d" % store.db, *args, b"2", b"SELECT", b"%d" % own]
-
-    def _sending(self, message: Message) -> list[bytes]:
-        args: list[bytes] = []
-        for queue in self.broker.queues_for(message):
-            command = self.broker.command_for(message, queue, later=True)
-            args += [b"%d" % len(command), *command]
-        return args
 
     def requeue(self, delivery: Delivery) -> None:
         """Give a message back to the front of its queue, marked as redelivered."""
@@ -434,7 +450,7 @@ class RedisConsumer(Consumer):
         record = self.broker.dead_record(delivery.raw, delivery.list_key, reason)
         self._move(scripts.BURY, delivery, self.broker.key(scripts.DEAD), record, b"%d" % self.broker.dead_limit)
 
-    def _move(self, script: scripts.Script, delivery: Held, key: bytes, *args: bytes) -> None:
+    def _move(self, script: Script, delivery: Held, key: bytes, *args: bytes) -> None:
         keys = (self._held, self._inbox, b"", key)  # nobody needs to tell us what we let go ourselves
         command = pack(b"EVALSHA", script.sha, b"4", *keys, *name_of(delivery.tag, delivery.raw), *args)
         with self._writing as link:
@@ -536,46 +552,3 @@ class RedisConsumer(Consumer):
             self.out.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
-
-
-class _Unlocked:
-    """`with` for a link that one thread uses; `contextlib` would cost 2 µs a task."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-
-    def __enter__(self) -> Link:
-        return self.link
-
-    def __exit__(self, *exc: object) -> None:
-        return None
-
-
-class _Locked(_Unlocked):
-    """`with` for a link that several threads use."""
-
-    def __init__(self, link: Link) -> None:
-        super().__init__(link)
-        self.lock = threading.RLock()
-
-    def __enter__(self) -> Link:
-        self.lock.acquire()
-        return self.link
-
-    def __exit__(self, *exc: object) -> None:
-        self.lock.release()
-
-
-def name_of(field: bytes, raw: bytes) -> tuple[bytes, bytes]:
-    """How scripts are told which message: its field, or the message itself where it is in the inbox."""
-    return (field, b"") if field != INBOX else (INBOX, raw)
-
-
-def _warn_if_lost(reply: Any) -> None:
-    if reply == 0:
-        logger.warning(
-            "A task finished after its lease had run out; whoever has it now will store its result.",
-            extra={"action": "lease_lost"},
-        )
-    elif type(reply) is ReplyError:
-        logger.error("Redis refused to store an outcome: %s", reply, extra={"action": "refused"})

@@ -18,8 +18,10 @@ from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import redelivered
 from celerylite.brokers.redis_access import check
-from celerylite.brokers.redis_consumer import BLOCK, INBOX, RUNNING, Held, name_of
+from celerylite.brokers.redis_consumer import BLOCK
+from celerylite.brokers.redis_held import INBOX, RUNNING, Held, name_of
 from celerylite.brokers.redis_link import ReplyError, pack
+from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_unacked import LOOK_EVERY, Unacked
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class RedisKeeper(Keeper):
         on_buried(raw, reason)
         return True
 
-    def _move(self, script: scripts.Script, ident: bytes, key: bytes, *args: bytes, if_gone: bool = False) -> bool:
+    def _move(self, script: Script, ident: bytes, key: bytes, *args: bytes, if_gone: bool = False) -> bool:
         """Let go of a message that `ident` holds; with `if_gone` only as long as its lease has not been renewed."""
         keys = [*(self._key(name) + ident for name in (scripts.HELD, scripts.INBOX, scripts.MOVED)), key]
         if if_gone:

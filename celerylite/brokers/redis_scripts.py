@@ -7,7 +7,7 @@ arguments and return value. The clock is the server's.
 
 from __future__ import annotations
 
-from hashlib import sha1
+from celerylite.brokers.redis_lua import CHORD, CHORD_CLAIM, CHORD_CLAIM_TTL, CHORD_DONE_TTL, RUN, SUCCEEDED, Script
 
 #: Sorted set: consumer id, scored by when its lease ends.
 LEASES = "celerylite.leases"
@@ -22,16 +22,12 @@ INBOX = "celerylite.inbox."
 #: Set per consumer: the fields that somebody else took from it; a consumer that comes back from the dead looks here.
 MOVED = "celerylite.moved."
 MOVED_TTL = 86400
+#: Sorted set in the result store's database: chords whose header has ended and whose body is not sent, scored by when
+#: housekeeping takes them on. Member: `<group id>\0<id of the last part>\0<root id>\0<priority>`.
+CHORDS = "celerylite.chords"
 #: One key of each kind.
 KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED)
 
-
-class Script:
-    """A Lua script and its hash."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source.strip().encode()
-        self.sha = sha1(self.source).hexdigest().encode()
 
 
 #: Most bytes that one take may carry, so that a batch of 10 MB messages does not become a gigabyte.
@@ -117,42 +113,60 @@ redis.call('HSET', KEYS[1], ARGV[2], raw)
 return 1
 """)
 
-#: Whether the record under a key says that the task has succeeded: such a one is not overwritten (Celery's rule).
-#: JSON, pickle and msgpack begin with the status.
-SUCCEEDED = """
-local function succeeded(key)
-  local head = redis.call('GETRANGE', key, 0, 63)
-  local at = string.find(head, 'status', 1, true)
-  return at and string.find(string.sub(head, at + 6, at + 21), '[^%w_%-]SUCCESS[^%u%d_%-]') ~= nil
-end
-"""
-
 #: Finish a task. KEYS: held, inbox, moved. ARGV: field, message, 1 if it is acknowledged already (then both are not
-#: looked at), and commands, each as its number of words and the words; STORE is the result store's own. Returns 1;
-#: where the message was held no more nothing is done, and the answer is 0 if somebody else has taken it, 2 if not:
-#: then this is a repetition.
-SETTLE = Script(SUCCEEDED + """
+#: looked at), and commands. Returns what they gave; where the message was held no more nothing is done, and the answer
+#: is 0 if somebody else has taken it, 2 if not: then this is a repetition.
+SETTLE = Script(SUCCEEDED + CHORD + RUN + """
 if ARGV[3] ~= '1' then""" + _LET_GO + """
   if n == 0 then
     """ + _NAME + """
     return 2 - 2 * redis.call('SISMEMBER', KEYS[3], name)
   end
 end
-local i = 4
-while i <= #ARGV do
-  local n = tonumber(ARGV[i])
-  if ARGV[i + 1] == 'STORE' then
-    local key, ttl, record = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-    if not succeeded(key) then
-      if ttl ~= '' then redis.call('SETEX', key, ttl, record) else redis.call('SET', key, record) end
-      redis.call('PUBLISH', key, record)
-    end
-  else
-    redis.call(unpack(ARGV, i + 1, i + n))
-  end
-  i = i + n + 1
-end
+return run(4)
+""")
+
+#: Finish a chord: send its body, or fail it. KEYS: group, ended chords. ARGV: what was noted, database of the keys ('':
+#: this one), this database, and commands. Returns what they gave; 2 where it was done before, 0 where one of Celery's
+#: workers is about to do it.
+FINISH_CHORD = Script(SUCCEEDED + CHORD + RUN + f"""
+if ARGV[2] ~= '' then redis.call('SELECT', ARGV[2]) end
+local claim = redis.call('GET', KEYS[1] .. '.c')
+if claim and claim ~= 'done' and claim ~= '{CHORD_CLAIM}' then return 0 end
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 or claim == 'done' then return 2 end
+for _, suffix in ipairs({{'.j', '.t', '.s', '.d', '.b'}}) do redis.call('DEL', KEYS[1] .. suffix) end
+redis.call('SET', KEYS[1] .. '.c', 'done', 'EX', {CHORD_DONE_TTL})
+if ARGV[2] ~= '' then redis.call('SELECT', ARGV[3]) end
+return run(4)
+""")
+
+#: Forget a chord whose body was sent by way of another server. KEYS: group, ended chords. ARGV: what was noted.
+DROP_CHORD = Script(f"""
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
+for _, suffix in ipairs({{'.j', '.t', '.s', '.d', '.b'}}) do redis.call('DEL', KEYS[1] .. suffix) end
+redis.call('SET', KEYS[1] .. '.c', 'done', 'EX', {CHORD_DONE_TTL})
 return 1
+""")
+
+#: Count parts of chords on a server that is not the broker's. ARGV: PART commands, as for the others. Returns as they.
+COUNT_PARTS = Script(SUCCEEDED + CHORD + RUN + "return run(1)")
+
+#: Take on a chord whose body should have been sent by now. KEYS: ended chords. ARGV: the prefix of groups' keys,
+#: seconds until somebody else may take it on. Returns nil where there is none, 0 where one needs nothing just now, and
+#: else what the last part would have given.
+OVERDUE_CHORD = Script(CHORD + f"""
+local about = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', clock(), 'LIMIT', 0, 1)[1]
+if not about then return nil end
+local key = ARGV[1] .. string.sub(about, 1, string.find(about, '\0', 1, true) - 1)
+local claim = redis.call('GET', key .. '.c')
+if claim == 'done' or redis.call('EXISTS', key .. '.j') == 0 then
+  redis.call('ZREM', KEYS[1], about)
+  return 0
+end
+redis.call('ZADD', KEYS[1], clock() + ARGV[2], about)
+if claim and claim ~= '{CHORD_CLAIM}' then return 0 end
+redis.call('SET', key .. '.c', '{CHORD_CLAIM}', 'EX', {CHORD_CLAIM_TTL})
+return ended(about, key)
 """)
 
 #: Send a message that is due later. KEYS: leases, delayed, list. ARGV: due, message. Returns 1 where it waits in the
@@ -363,4 +377,5 @@ return 1
 ALL = (
     TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE,
     OVERDUE, RESTORE, CLAIM_NOTE, CHANGE_NOTES,
+    FINISH_CHORD,
 )  # fmt: skip

@@ -12,11 +12,13 @@ from celerylite.canvas.dispatch import ChordStart, Dispatch
 from celerylite.canvas.groups import group
 from celerylite.canvas.mapping import _basemap, chunks, xmap, xstarmap
 from celerylite.canvas.signatures import Signature, maybe_signature, signature, subtask
+from celerylite.canvas.stamping import StampingVisitor
 
 __all__ = (
     "ChordStart",
     "Dispatch",
     "Signature",
+    "StampingVisitor",
     "_basemap",
     "_chain",
     "_chord",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite._state import get_current_app
 from celerylite.canvas.chords import _chord
-from celerylite.canvas.composite import Composite, as_list, following
+from celerylite.canvas.composite import Composite, as_list, eldest_of, following, without_place
 from celerylite.canvas.groups import group
 from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import getitem_property
 
@@ -85,6 +86,18 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         result = first._emit(dispatch, args, kwargs, options)
         return _with_parents(result, parent_links)
 
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the steps in this process; returns the result of the last one."""
+        from celerylite.canvas.eager import apply_steps  # lazy: few run canvas in their own process
+
+        args, kwargs, options = self._merged(args, kwargs, options)
+        steps = self._prepared()
+        if not steps:
+            return None
+        _link(steps, maybe_list(options.get("link")), maybe_list(options.get("link_error")))
+        steps[-1].freeze(options.get("task_id"))
+        return apply_steps(steps, args, kwargs, without_place(options))
+
     def _prepared(self) -> list[Signature]:
         """Copies of the steps, as they will run."""
         app = self._app
@@ -120,6 +133,16 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         return result
 
     _freeze = freeze
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Mark the calls of all steps, and their callbacks."""
+        if visitor is not None:
+            headers = with_stamps(headers, visitor.on_chain_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        self._stamp_each(self.tasks, visitor, append_stamps, headers)
+        if visitor is not None:
+            visitor.on_chain_end(self, **headers)
+        return self
 
     # -- as a value
 
@@ -208,7 +231,8 @@ def _normal(tasks: Iterable[Any]) -> list[Any]:
         if steps and isinstance(task, group):
             task = _chord(task, body=steps.pop(0), app=task._app)
         if steps and task._ends_in_group():
-            task.body = _chain(task.body, *steps)
+            later = _normal([task.body, *steps])
+            task.body = later[0] if len(later) == 1 else _chain(*later)
             steps = []
         steps.insert(0, task)
     return steps
@@ -217,9 +241,10 @@ def _normal(tasks: Iterable[Any]) -> list[Any]:
 def _flat(tasks: Iterable[Any]) -> list[Any]:
     flat: list[Any] = []
     for task in tasks:
+        task = task._unfolded()
         if isinstance(task, _chain):
             flat += _flat(_steps_of(task))
-        elif isinstance(task, _chord) and isinstance(task.body, _chain) and task.body.tasks and flat:
+        elif isinstance(task, _chord) and isinstance(task.body, _chain) and task.body.tasks:
             # What follows the first step of the body is a step like any other.
             body, *more = _flat(_steps_of(task.body))
             task.body = body
@@ -255,9 +280,6 @@ def _with_parents(first: Any, results: list[Any]) -> Any:
     before = first
     for result in results:
         if before is not None:
-            eldest = result
-            while eldest.parent is not None:
-                eldest = eldest.parent
-            eldest.parent = before
+            eldest_of(result).parent = before
         before = result
     return before

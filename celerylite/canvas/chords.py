@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celerylite._state import get_current_app
-from celerylite.canvas.composite import Composite, as_list, following
+from celerylite.canvas.composite import Composite, as_list, eldest_of, following, without_place
 from celerylite.canvas.dispatch import ChordStart
 from celerylite.canvas.groups import group
 from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils.objects import getitem_property
 from celerylite.utils.uuids import uuid
 
@@ -69,11 +70,7 @@ class _chord(Composite):  # noqa: N801 (Celery's name)
 
     def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         args, kwargs, options = self._merged(args, kwargs, options)
-        given = dict(kwargs)
-        body = maybe_signature(given.pop("body", None) or self.body, app=self._app)
-        if body is None:
-            raise TypeError("a chord needs a body: chord(header)(body), or chord(header, body)")
-        kwargs = {**self["kwargs"].get("kwargs", {}), **given}
+        body, kwargs = self._given_body(kwargs)
         header = self._header_group()
         group_id = header["options"].get("task_id") or uuid()
         body, result = self._frozen_body(body, group_id, options)
@@ -81,28 +78,50 @@ class _chord(Composite):  # noqa: N801 (Celery's name)
             options.pop(key, None)
         size = header._parts()
         if not size:
-            result.parent = self.app.GroupResult(group_id, [])
+            self._lead(body, result, self.app.GroupResult(group_id, []))
             body._emit(dispatch, ([],), {}, options)
             return result
         start = ChordStart(group_id, size, None, body, options)  # type: ignore[arg-type]
         dispatch.chords.append(start)
-        start.results = result.parent = header._emit(
-            dispatch, args, kwargs, {**options, "task_id": group_id, "chord": body}
-        )
+        start.results = header._emit(dispatch, args, kwargs, {**options, "task_id": group_id, "chord": body})
+        self._lead(body, result, start.results)
         return result
+
+    def _lead(self, body: Signature, result: Any, header: Any) -> None:
+        """The header's result is the parent of the body's; Celery gives it to the last step where that is a chain."""
+        (result if body["subtask_type"] == "chain" else eldest_of(result)).parent = header
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run header and body in this process; returns the body's result."""
+        from celerylite.canvas.eager import apply_chord  # lazy: few run canvas in their own process
+
+        args, kwargs, options = self._merged(args, kwargs, options)
+        body, kwargs = self._given_body(kwargs)
+        body, _ = self._frozen_body(body, uuid(), options)
+        return apply_chord(self, body, args, kwargs, without_place(options))
+
+    def _given_body(self, kwargs: dict[str, Any]) -> tuple[Signature, dict[str, Any]]:
+        """The body, and the keyword arguments of the header's members."""
+        kwargs = dict(kwargs)
+        body = maybe_signature(kwargs.pop("body", None) or self.body, app=self._app)
+        if body is None:
+            raise TypeError("a chord needs a body: chord(header)(body), or chord(header, body)")
+        return body, {**self["kwargs"].get("kwargs", {}), **kwargs}
 
     def _header_group(self) -> group:
         header = self.tasks
         return header if isinstance(header, group) else group(header, app=self._app)
 
     def _frozen_body(self, body: Signature, group_id: str, options: dict[str, Any]) -> tuple[Signature, Any]:
-        task_id = options.get("task_id")
-        given = {key: value for key, value in options.items() if key != "task_id" and key not in _FOR_THE_HEADER}
+        given = {key: value for key, value in options.items() if key not in _FOR_THE_HEADER}
+        place = {key: given.pop(key, None) for key in ("group_id", "group_index", "chord")}
+        task_id = given.pop("task_id", None)
         if "chain" in given and body._ends_in_group():
             body = self.TYPES["chain"](body, *following(given.pop("chain"), self._app), app=self._app)
         body = body.clone(**given)
-        # Celery notes the header's id in the body.
-        return body, body.freeze(task_id, group_id=None if body._ends_in_group() else group_id)
+        if not place["group_id"] and not body._ends_in_group():
+            place["group_id"] = group_id  # as Celery notes it
+        return body, body.freeze(task_id, **place)
 
     def _parts(self) -> int:
         return self.body._parts()
@@ -130,7 +149,7 @@ class _chord(Composite):  # noqa: N801 (Celery's name)
             return header_result
         self.body = maybe_signature(self.body, app=self._app)
         result = self.body.freeze(_id, group_id, chord, root_id, None, group_index)
-        result.parent = header_result
+        eldest_of(result).parent = header_result
         return result
 
     _freeze = freeze
@@ -154,6 +173,25 @@ class _chord(Composite):  # noqa: N801 (Celery's name)
                 task.link_error(errback.clone())
         self.body.link_error(errback)
         return errback
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Mark the calls of header and body, and their callbacks."""
+        if visitor is not None:
+            headers = with_stamps(headers, visitor.on_chord_header_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        tasks = self.tasks
+        self._stamp_each(tasks.tasks if isinstance(tasks, group) else tasks, visitor, append_stamps, headers)
+        if visitor is not None:
+            visitor.on_chord_header_end(self, **headers)
+        if self.body is not None:
+            if visitor is not None:
+                headers = with_stamps(headers, visitor.on_chord_body(self, **headers))
+            # Without a visitor, Celery forgets the body.
+            self._stamp_each([self.body], visitor, append_stamps, headers)
+        return self
+
+    def __length_hint__(self) -> int:
+        return self._header_group()._parts()
 
     # -- as a value
 

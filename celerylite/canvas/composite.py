@@ -11,7 +11,13 @@ from celerylite.canvas.signatures import Signature, maybe_signature
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
 
-__all__ = ("Composite", "as_list", "following")
+__all__ = ("Composite", "as_list", "eldest_of", "following", "without_place")
+
+
+_PLACE = frozenset((
+    "add_to_parent", "chain", "chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id",
+    "task_id",
+))  # fmt: skip
 
 
 class Composite(Signature):
@@ -46,6 +52,11 @@ class Composite(Signature):
             return tuple(self["args"]), {}, merged
         return args + tuple(self["args"]), kwargs, merged
 
+    def _stamp_each(self, tasks: Iterable[Any], visitor: Any, append_stamps: bool, headers: dict[str, Any]) -> None:
+        for task in tasks:
+            # Each has its own dict: what one visitor's method changes is not seen by the next part.
+            task.stamp(visitor, append_stamps, **headers)
+
     def _copied_kwargs(self) -> dict[str, Any]:
         """The `kwargs` of a copy: signatures in it are copied too."""
         raise NotImplementedError
@@ -54,14 +65,8 @@ class Composite(Signature):
         """A copy, with more arguments and options."""
         own = self["options"]
         opts = {**own, **opts, **{key: own[key] for key in self._IMMUTABLE_OPTIONS if own.get(key)}}
-        copied = dict.__new__(type(self))
-        copied.update(self)
-        copied._app = self._app
         args = tuple(args) if args and not self["immutable"] else ()
-        copied["args"] = args + tuple(self["args"])
-        copied["kwargs"] = {**self._copied_kwargs(), **(kwargs or {})}
-        copied["options"] = {key: list(v) if isinstance(v, list) else v for key, v in opts.items()}
-        return copied
+        return self._copied(args + tuple(self["args"]), {**self._copied_kwargs(), **(kwargs or {})}, opts)
 
     partial = clone
 
@@ -79,6 +84,18 @@ def as_list(signatures: Iterable[Any]) -> list[Any]:
     return found
 
 
+def without_place(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a call without what says where in a canvas it stands: for calls that run at once."""
+    return {key: value for key, value in options.items() if key not in _PLACE}
+
+
 def following(chain: Iterable[Any], app: Celery | None) -> list[Signature]:
     """The steps in a `chain` option, in the order in which they run (it has the next one last)."""
     return [maybe_signature(step, app=app) for step in reversed(list(chain))]
+
+
+def eldest_of(result: Any) -> Any:
+    """The result without a parent that the others of a chain go back to."""
+    while result.parent is not None:
+        result = result.parent
+    return result

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerylite._state import get_current_app, get_current_worker_task
-from celerylite.canvas.composite import Composite, as_list, following
+from celerylite.canvas.composite import Composite, as_list, following, without_place
 from celerylite.canvas.signatures import Signature, maybe_signature
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils.objects import getitem_property
 from celerylite.utils.uuids import uuid
 
@@ -92,6 +93,14 @@ class group(Composite):  # noqa: N801 (Celery's name)
             results.append(result)
         return self.app.GroupResult(group_id, results)
 
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the members in this process; returns a `GroupResult`."""
+        from celerylite.canvas.eager import apply_group  # lazy: few run canvas in their own process
+
+        args, kwargs, options = self._merged(args, kwargs, options)
+        group_id = options.pop("task_id", None) or uuid()
+        return apply_group(self, group_id, args, kwargs, without_place(options))
+
     def _with_body(self, rest: list[Any]) -> Any:
         return self.TYPES["chord"](self.clone(), self.TYPES["chain"](*following(rest, self._app)), app=self._app)
 
@@ -99,7 +108,7 @@ class group(Composite):  # noqa: N801 (Celery's name)
         """The members with the arguments they are to be given; those of groups among them in their place."""
         app = self._app
         for task in self.tasks:
-            member = task if isinstance(task, Signature) else maybe_signature(task, app=app)
+            member = (task if isinstance(task, Signature) else maybe_signature(task, app=app))._unfolded()
             if isinstance(member, group):
                 more_args, more_kwargs, _ = member._merged(args, kwargs, {})
                 yield from member._flat(more_args, more_kwargs)
@@ -160,6 +169,24 @@ class group(Composite):  # noqa: N801 (Celery's name)
         for task in self.tasks:
             task.link_error(errback.clone())
         return errback
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Mark the calls of all members, and their callbacks."""
+        if visitor is not None:
+            headers = with_stamps(headers, visitor.on_group_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        self._stamp_each(self.tasks, visitor, append_stamps, headers)
+        if visitor is not None:
+            visitor.on_group_end(self, **headers)
+        return self
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Give each member a countdown of its own: `start` seconds, and `step` more for each, up to `stop`."""
+        seconds = start
+        for task in self.tasks:
+            task.set(countdown=seconds)
+            seconds = start if stop is not None and seconds + step >= stop else seconds + step
+        return self
 
     # -- as a value
 

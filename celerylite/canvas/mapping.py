@@ -41,10 +41,6 @@ class xmap(_basemap):  # noqa: N801 (Celery's name)
 
     _task_name = "celery.map"
 
-    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
-        super().__init__(task, it, **options)
-        self.subtask_type = "xmap"
-
     def __repr__(self) -> str:
         return f"[{self.kwargs['task'].task}(x) for x in {self.kwargs['it']!r}]"
 
@@ -54,10 +50,6 @@ class xstarmap(_basemap):  # noqa: N801 (Celery's name)
     """`[task(*x) for x in it]`, in one task."""
 
     _task_name = "celery.starmap"
-
-    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
-        super().__init__(task, it, **options)
-        self.subtask_type = "xstarmap"
 
     def __repr__(self) -> str:
         return f"[{self.kwargs['task'].task}(*x) for x in {self.kwargs['it']!r}]"
@@ -69,7 +61,6 @@ class chunks(Signature):  # noqa: N801 (Celery's name)
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
         super().__init__("celery.chunks", (), {"task": task, "it": _items(it), "n": n}, immutable=True, **options)
-        self.subtask_type = "chunks"
 
     @classmethod
     def from_dict(cls, d: Any, app: Celery | None = None) -> chunks:
@@ -87,10 +78,17 @@ class chunks(Signature):  # noqa: N801 (Celery's name)
         self, args: Any = None, kwargs: Any = None, **options: Any
     ) -> Any:
         """Send it, as a group."""
-        return self.group().apply_async(args, kwargs, **{**self["options"], **options})
+        return self._unfolded().apply_async(args, kwargs, **options)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run it in this process, as a group."""
+        return self._unfolded().apply(args, kwargs, **options)
 
     def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        return self.group()._emit(dispatch, args, kwargs, {**self["options"], **options})
+        return self._unfolded()._emit(dispatch, args, kwargs, options)
+
+    def _unfolded(self) -> group:
+        return self.group().set(**self["options"])  # type: ignore[return-value]
 
     def group(self) -> group:
         """The chunks as a group of `starmap` signatures."""

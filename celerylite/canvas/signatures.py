@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celerylite._state import get_current_app
 from celerylite.canvas.dispatch import Dispatch
+from celerylite.canvas.stamping import with_stamps
 from celerylite.utils import uuid
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import getitem_property
@@ -161,26 +162,24 @@ class Signature(dict[str, Any]):
     def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Signature:
         """A copy, with more arguments and options."""
         args, kwargs, opts = self._merge(args or (), kwargs or {}, opts)
-        copied = type(self)._from(self, args, kwargs, opts)
-        copied._type = self._type
-        return copied
+        return self._copied(tuple(args), dict(kwargs), opts)
 
     partial = clone
 
-    @classmethod
-    def _from(cls, source: Signature, args: Any, kwargs: Any, options: Any) -> Signature:
-        return Signature.from_dict(
-            {
-                "task": source["task"],
-                "args": tuple(args),
-                "kwargs": dict(kwargs),
-                # Lists among the options (callbacks) must not be shared with the copy.
-                "options": {key: list(v) if isinstance(v, list) else v for key, v in options.items()},
-                "subtask_type": source.get("subtask_type"),
-                "immutable": source.get("immutable", False),
-            },
-            app=source._app,
+    def _copied(self, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+        copied = dict.__new__(type(self))
+        dict.update(
+            copied,
+            task=self["task"],
+            args=args,
+            kwargs=kwargs,
+            # Lists among the options (callbacks) must not be shared with the copy.
+            options={key: list(v) if isinstance(v, list) else v for key, v in options.items()},
+            subtask_type=self.get("subtask_type"),
+            immutable=self.get("immutable", False),
         )
+        copied._app, copied._type = self._app, self._type
+        return copied
 
     def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Signature:
         """A copy with these in place of its own, where they are given."""
@@ -233,6 +232,10 @@ class Signature(dict[str, Any]):
     def _parts(self) -> int:
         """How many tasks of it end last: what a chord counts of a member of its header."""
         return 1
+
+    def _unfolded(self) -> Signature:
+        """What it stands for in a chain or a group."""
+        return self
 
     def _ends_in_group(self) -> bool:
         return False
@@ -295,9 +298,7 @@ class Signature(dict[str, Any]):
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
         """Mark the call and its callbacks with headers that travel along."""
         self.stamp_links(visitor, append_stamps, **headers)
-        given = headers.copy()
-        if visitor is not None:
-            given.update(visitor.on_signature(self, **headers) or {})
+        given = with_stamps(headers, visitor.on_signature(self, **headers) if visitor is not None else None)
         return self.set(**self._stamp_headers(given, append_stamps, self_headers=False))
 
     def _stamp_headers(
@@ -312,7 +313,7 @@ class Signature(dict[str, Any]):
         names = list(maybe_list(given.pop("stamped_headers", None)) or given)
         # Newest first; a header that is there already keeps its one place.
         stamped = [*names, *(name for name in own.get("stamped_headers") or () if name not in names)]
-        values = {name: given[name] for name in stamped if name in given}
+        values = dict(given)
         if append_stamps:
             for name in values.keys() & own.keys():
                 before = maybe_list(own[name])
@@ -327,9 +328,9 @@ class Signature(dict[str, Any]):
             linked = maybe_list(self["options"].get(option)) or []
             for position, link in enumerate(linked):
                 link = maybe_signature(link, app=self._app)
-                given = headers.copy()
+                given = headers
                 if visitor is not None:
-                    given.update(getattr(visitor, hook)(link, **headers) or {})
+                    given = with_stamps(headers, getattr(visitor, hook)(link, **headers))
                 link.stamp(visitor, append_stamps, **given)
                 linked[position] = link
             if linked:

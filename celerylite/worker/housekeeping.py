@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from celerylite.utils.clock import uptime
 from celerylite.worker.loss import Loss, fail_buried, settle_loss
+from celerylite.worker.settling import finish_overdue_chords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ logger = logging.getLogger("celery.worker")
 LOOK_BUSY, LOOK_IDLE = 0.05, 0.25
 #: Parts of a lease between renewals.
 RENEWALS = 3
+#: Seconds between looks for chords that nobody finishes.
+LOOK_CHORDS = 1.0
 
 
 class Housekeeping:
@@ -49,7 +52,7 @@ class Housekeeping:
         self.keeper = broker.keeper(options.queues, lease=options.lease)
         self._losses: deque[Loss] = deque()
         self._stopping = threading.Event()
-        self._renew_at = self._reclaim_at = self._promote_at = 0.0
+        self._renew_at = self._reclaim_at = self._promote_at = self._chords_at = 0.0
         self._broken = False
         #: Whether this connection is new: a server that has just started holds leases that ran out while it was away.
         self._fresh = True
@@ -96,6 +99,8 @@ class Housekeeping:
         if now >= self._promote_at:
             left = self.keeper.promote()
             self._promote_at = float("inf") if left is None else uptime() + left
+        if now >= self._chords_at:
+            self._finish_chords()
         busy = self._spare_hoarders(now)
         self._sleep(LOOK_BUSY if busy else LOOK_IDLE)
         if self._broken:
@@ -109,6 +114,14 @@ class Housekeeping:
         self._renew_at = now + lease / RENEWALS
         if uptime() - now > lease / 4:
             self._reclaim_at = max(self._reclaim_at, uptime() + lease)  # the server was frozen: see `_mend`
+
+    def _finish_chords(self) -> None:
+        self._chords_at = uptime() + LOOK_CHORDS
+        try:
+            finish_overdue_chords(self.app, self.broker)
+        except Exception as exc:  # a border: stores of any make raise what they like, bodies are the user's
+            logger.error("A chord could not be finished: %r", exc, extra={"action": "chord_failed"})
+            self._chords_at += 10 * LOOK_CHORDS
 
     def _sleep(self, most: float) -> None:
         until = min(self._renew_at, self._reclaim_at, self._promote_at)

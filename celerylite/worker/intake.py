@@ -14,11 +14,13 @@ from celerylite import signals
 from celerylite.brokers.base import Unreadable
 from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError
 from celerylite.execution import Plan, plan_for, safe_repr
+from celerylite.followup import part_refused
 from celerylite.worker.request import Request
+from celerylite.worker.settling import settle_apart
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
-    from celerylite.brokers import Consumer, Delivery
+    from celerylite.brokers import Broker, Consumer, Delivery
     from celerylite.message import Message
     from celerylite.worker.options import WorkerOptions
 
@@ -59,8 +61,9 @@ UNREADABLE = "Received and set aside unknown message (celerylite dead): %s. It b
 class Intake:
     """Turns deliveries into requests for one task process."""
 
-    def __init__(self, app: Celery, options: WorkerOptions, consumer: Consumer) -> None:
+    def __init__(self, app: Celery, options: WorkerOptions, consumer: Consumer, broker: Broker) -> None:
         self.app = app
+        self.broker = broker
         self.options = options
         self.consumer = consumer
         self._plans: dict[str, Plan] = {}
@@ -135,10 +138,7 @@ class Intake:
         assert request.plan is not None
         task = request.plan.task
         exc = TaskRevokedError("expired")
-        if not request.plan.ignore_result:
-            task.backend.store(
-                request.id, task.backend.record(request.id, "REVOKED", exc, None, request=request.context())
-            )
+        self._never_runs(request, "REVOKED", exc, store=not request.plan.ignore_result)
         self.consumer.ack(delivery)
         request_logger.info("Discarding revoked task: %s[%s]", request.name, request.id, extra={"action": "revoked"})
         if signals.task_revoked.receivers:
@@ -154,12 +154,16 @@ class Intake:
             message.properties.get("delivery_info"), extra={"action": "unknown_task"},
         )  # fmt: skip
         signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=request.name, id=request.id)
-        if self.app.backend is not None and not request.headers.get("ignore_result"):
-            context = request.context()
-            self.app.backend.store(
-                request.id, self.app.backend.record(request.id, "FAILURE", exc, None, request=context)
-            )
+        self._never_runs(request, "FAILURE", exc, store=not request.headers.get("ignore_result"))
         self.consumer.bury(delivery, f"unregistered task {request.name!r}")
+
+    def _never_runs(self, request: Request, state: str, exc: Exception, store: bool) -> None:
+        """Record why, and tell the chain and the chord that wait for it."""
+        context, backend = request.context(), self.app.backend
+        if store or (context.chord and backend.reads_parts):
+            backend.store(request.id, backend.record(request.id, state, exc, None, request=context))
+        if context.chord or context.chain:
+            settle_apart(self.app, self.broker, part_refused(backend, context, state, exc))
 
     def _nearest(self, name: str) -> str:
         found = get_close_matches(name, list(self.app.tasks), 1)

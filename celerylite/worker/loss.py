@@ -18,11 +18,12 @@ from celerylite.brokers.envelope import decode
 from celerylite.context import pop, push
 from celerylite.exceptions import MaxRetriesExceededError, Retry, TimeLimitExceeded, WorkerLostError
 from celerylite.execution import Execution, Outcome, plan_for
-from celerylite.followup import call_errbacks, messages
+from celerylite.followup import call_errbacks, follow
 from celerylite.utils.einfo import ExceptionInfo
 from celerylite.worker.acks import acks_failure
 from celerylite.worker.children import describe
 from celerylite.worker.request import Request
+from celerylite.worker.settling import settle_apart
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -219,9 +220,7 @@ def fail_lost(app: Celery, broker: Broker, request: Request, exc: Exception) -> 
 def _leave(app: Celery, broker: Broker, execution: Execution, record: bytes | None) -> None:
     if record is not None:
         app.backend.store(execution.context.id, record)
-    following = messages(execution)
-    if following:
-        broker.publish_many(following)
+    settle_apart(app, broker, follow(execution))
 
 
 def _execution(request: Request) -> Execution:

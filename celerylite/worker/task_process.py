@@ -14,7 +14,7 @@ from threading import Lock
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from celerylite import signals, states
+from celerylite import followup, signals, states
 from celerylite.brokers.base import Settlement, Store
 from celerylite.concurrency.base import Executor
 from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerTerminate
@@ -25,11 +25,12 @@ from celerylite.utils.einfo import ExceptionInfo
 from celerylite.worker.acks import acks_failure
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
+from celerylite.worker.settling import fits, is_one_server, settle_apart, settlement_of
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker, Delivery
-    from celerylite.message import Message
+    from celerylite.followup import Following
     from celerylite.worker.board import Board, Running
     from celerylite.worker.options import WorkerOptions
     from celerylite.worker.request import Request
@@ -78,8 +79,8 @@ class TaskProcess:
             alarm=alarm,
             sure=min(0.05, options.long_task / 2),
         )
-        self.intake = Intake(app, options, self.consumer)
-        self._same_server = broker.same_server(app.backend) and app.backend.status_is_plain
+        self.intake = Intake(app, options, self.consumer, broker)
+        self._same_server = is_one_server(app, broker)
         #: Whether the main thread is inside a task's function.
         self._in_call = False
         self.cold = False
@@ -104,6 +105,9 @@ class TaskProcess:
             while not self.stopping:
                 self._round()
             self.executor.join()
+            if self.consumer.counting:
+                self.consumer.flush()
+                self._finish_chords()
         except WorkerTerminate:
             self.cold = True
         finally:
@@ -122,6 +126,8 @@ class TaskProcess:
         deliveries = self.consumer.fetch(most, WAIT)
         if len(deliveries) > 1:
             self._set_last(_number(deliveries[-1]))
+        if self.consumer.counting:
+            self._finish_chords()
         asks_at = len(deliveries) * 3 // 4 if self.serial and len(deliveries) == most >= AHEAD else -1
         for index, delivery in enumerate(deliveries):
             # Behind a task that took long the rest may have been given to others meanwhile.
@@ -132,6 +138,8 @@ class TaskProcess:
                 self.consumer.prepare(self.pace.batch(), self._set_last)
             self._last = self.serial and index == len(deliveries) - 1
             self.take(delivery)
+            if self.consumer.counting and self.serial:
+                self._finish_chords()
 
     def _set_last(self, number: int) -> None:
         self.board.set_last(self.first_slot, number)
@@ -194,6 +202,8 @@ class TaskProcess:
                 self.done += 1
                 if not self._held_back:
                     self.board.finish(at, self.done)
+        if self.consumer.counting and not self.serial:
+            self._finish_chords()
         self.pace.ran(uptime() - started)
         self._retire_if_due()
 
@@ -260,12 +270,12 @@ class TaskProcess:
     # -- letting go
 
     def settle(
-        self, request: Request, slot: int, execution: Execution, record: bytes | None, messages: list[Message]
+        self, request: Request, slot: int, execution: Execution, record: bytes | None, following: Following | None
     ) -> None:
         """Store, follow up and acknowledge, in one transaction where broker and result store are one server."""
         if not self._take(request, slot):
             return  # it ran into its hard limit, and has failed already
-        self._let_go(request, execution, record, messages)
+        self._let_go(request, execution, record, following)
 
     def _take(self, request: Request, slot: int, give_up: bool = False) -> bool:
         """Take the right to settle; False where another thread has it, and the slot may run another task by now."""
@@ -281,7 +291,7 @@ class TaskProcess:
         return self.board.read(self.first_slot + slot).since == running.since
 
     def _let_go(
-        self, request: Request, execution: Execution, record: bytes | None, messages: list[Message]
+        self, request: Request, execution: Execution, record: bytes | None, following: Following | None
     ) -> None:
         delivery, outcome = request.delivery, execution.outcome
         assert delivery is not None
@@ -290,24 +300,35 @@ class TaskProcess:
             self.consumer.requeue(delivery)
             return
         keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
-        if self._same_server:
-            store = self._store(request, record)
-            sent = self.consumer.settle(delivery, Settlement(store, messages), acked=acked or keep, last=self._last)
+        if self._same_server and fits(self.app, following):
+            settlement = settlement_of(self.app, self._store(request, record), following)
+            sent = self.consumer.settle(delivery, settlement, acked=acked or keep, last=self._last)
             # Of a late one that dies here the message is still there, and the task runs again.
             self._held_back = acked and not sent
             if _is_watched(request):
                 self.consumer.push()  # hooks and signals come next, and may take their time
         else:
-            self._settle_apart(request, record, messages, ack=not (acked or keep))
+            self._settle_apart(request, record, following, ack=not (acked or keep))
         if keep:
             self.consumer.bury(delivery, "failed, and acks_on_failure is off")
 
-    def _settle_apart(self, request: Request, record: bytes | None, messages: list[Message], ack: bool) -> None:
+    def _finish_chords(self) -> None:
+        """Send the bodies of chords whose last part was settled here, as far as the answers have come."""
+        while answers := self.consumer.ended_chords():
+            for answer in answers:
+                try:
+                    ended = self.app.backend.ended_chord(answer)
+                    settlement = settlement_of(self.app, None, followup.finish_chord(self.app, ended))
+                    self.consumer.finish_chord(ended.chord, settlement)
+                except Exception as exc:  # a border, as for tasks; housekeeping will try again
+                    logger.exception("A chord could not be finished: %r", exc, extra={"action": "internal_error"})
+
+    def _settle_apart(self, request: Request, record: bytes | None, following: Following | None, ack: bool) -> None:
         assert request.delivery is not None
         if record is not None:
             self._store_surely(request, record)
-        if messages:
-            self.broker.publish_many(messages)
+        if following is not None:
+            settle_apart(self.app, self.broker, following)
         if ack:
             self.consumer.ack(request.delivery)
 

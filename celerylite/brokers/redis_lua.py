@@ -1,0 +1,93 @@
+"""Lua that several scripts share: how a result is stored, how a task of a chord is counted, how commands are run."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+
+class Script:
+    """A Lua script and its hash."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source.strip().encode()
+        self.sha = sha1(self.source).hexdigest().encode()
+
+
+#: Whether the record under a key says that the task has succeeded: such a one is not overwritten (Celery's rule).
+#: JSON, pickle and msgpack begin with the status.
+SUCCEEDED = """
+local function succeeded(key)
+  local head = redis.call('GETRANGE', key, 0, 63)
+  local at = string.find(head, 'status', 1, true)
+  return at and string.find(string.sub(head, at + 6, at + 21), '[^%w_%-]SUCCESS[^%u%d_%-]') ~= nil
+end
+"""
+
+#: Count one task of a chord's header, under the keys that Celery's workers use (`.j` results, `.d` who has been
+#: counted, `.s` and `.t` how many there will be, `.c` who sends the body, or "done") and two of ours (`.b` the body,
+#: and the sorted set of chords whose header has ended and whose body is not sent). `i` is where PART stands in ARGV;
+#: behind it: the group's key, who is counted (`<task id>:<index>`), index, the part, 1 if ordered, seconds to live of
+#: the keys and of the saved group (0 for ever), the body, what to note about the chord, and the sorted set's key.
+#: Returns nil, or for the last part what was noted, the body, the saved group and the parts.
+CHORD_CLAIM, CHORD_CLAIM_TTL, CHORD_DONE_TTL = "celerylite", 30, 300
+#: Seconds that the worker which counted the last part has to send the body, before housekeeping does it.
+CHORD_GRACE = 1
+CHORD = f"""
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] + t[2] / 1000000
+end
+local function ended(about, key)
+  local parts
+  if redis.call('TYPE', key .. '.j').ok == 'list' then parts = redis.call('LRANGE', key .. '.j', 0, -1)
+  else parts = redis.call('ZRANGE', key .. '.j', 0, -1) end
+  return {{about, redis.call('GET', key .. '.b') or '', redis.call('GET', key) or '', parts}}
+end
+local function part(i)
+  local key, ttl, saved_ttl, about = ARGV[i + 1], tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7]), ARGV[i + 9]
+  local claim = redis.call('GET', key .. '.c')
+  if claim == 'done' then return nil end
+  local kind = redis.call('TYPE', key .. '.j').ok
+  if kind == 'none' then kind = ARGV[i + 5] == '1' and 'zset' or 'list' end
+  if redis.call('SADD', key .. '.d', ARGV[i + 2]) == 1 then
+    if kind == 'list' then redis.call('RPUSH', key .. '.j', ARGV[i + 4])
+    else redis.call('ZADD', key .. '.j', ARGV[i + 3], ARGV[i + 4]) end
+  end
+  redis.call('SET', key .. '.b', ARGV[i + 8], 'NX')
+  if ttl > 0 then
+    for _, suffix in ipairs({{'.j', '.t', '.s', '.d', '.b'}}) do redis.call('EXPIRE', key .. suffix, ttl) end
+  end
+  if saved_ttl > 0 then redis.call('EXPIRE', key, saved_ttl) end
+  local size = (redis.call('GET', key .. '.s') or 0) + (redis.call('GET', key .. '.t') or 0)
+  local count = redis.call(kind == 'list' and 'LLEN' or 'ZCARD', key .. '.j')
+  if size == 0 or math.max(count, redis.call('SCARD', key .. '.d')) < size then return nil end
+  redis.call('ZADD', ARGV[i + 10], 'NX', clock() + {CHORD_GRACE}, about)
+  if claim then return nil end
+  redis.call('SET', key .. '.c', '{CHORD_CLAIM}', 'EX', {CHORD_CLAIM_TTL})
+  return ended(about, key)
+end
+"""
+
+#: Work through commands in ARGV from `i` on, each as its number of words and the words; STORE is the result store's
+#: own, PART the chord's. Returns what the last parts gave, behind a 1; just 1 without any.
+RUN = """
+local function run(i)
+  local out = {1}
+  while i <= #ARGV do
+    local n, word = tonumber(ARGV[i]), ARGV[i + 1]
+    if word == 'STORE' then
+      local key, ttl, record = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+      if not succeeded(key) then
+        if ttl ~= '' then redis.call('SETEX', key, ttl, record) else redis.call('SET', key, record) end
+        redis.call('PUBLISH', key, record)
+      end
+    elseif word == 'PART' then
+      out[#out + 1] = part(i + 1)
+    else
+      redis.call(unpack(ARGV, i + 1, i + n))
+    end
+    i = i + n + 1
+  end
+  return #out > 1 and out or 1
+end
+"""
