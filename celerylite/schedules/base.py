@@ -36,8 +36,8 @@ class BaseSchedule:
     def __init__(self, nowfun: Callable[[], datetime] | None = None, app: Any = None) -> None:
         self.nowfun = nowfun
         self._app = app
-        # (moment, next moment) of the last question: beat asks the same one again and again.
-        self._known: tuple[datetime, datetime | None] | None = None
+        # The last two questions (moment, next moment), when it was due last and now: beat asks them again and again.
+        self._known: tuple[tuple[datetime, datetime | None], ...] = ()
 
     # -- for beat
 
@@ -71,12 +71,14 @@ class BaseSchedule:
         return _seconds(self.remaining_estimate(self.now()))
 
     def _remember_next(self, moment: datetime, compute: Callable[[datetime], datetime | None]) -> datetime | None:
-        known = self._known
-        # Zones that are equal and moments that are equal may still be an hour apart (fold): compared in UTC.
+        # Local times that look equal may be an hour apart: compared in UTC.
         moment = self.maybe_make_aware(moment).astimezone(UTC)
-        if known is None or known[0] != moment:
-            self._known = known = (moment, compute(moment))
-        return known[1]
+        for known, due in self._known:
+            if known == moment:
+                return due
+        due = compute(moment)
+        self._known = (*self._known[-1:], (moment, due))
+        return due
 
     def _until(self, due: datetime | None) -> timedelta | None:
         return None if due is None else due - self.maybe_make_aware(self.now()).astimezone(UTC)

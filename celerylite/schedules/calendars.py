@@ -28,6 +28,8 @@ class Calendar:
         from croniter import croniter  # lazy: 30 ms, and only beat needs it
 
         self._cron: Any = croniter(expression, 0, day_or=not both_days)
+        #: Whether no hour is left out.
+        self.every_hour = self.numbers(1) is None
         # croniter keeps the time it was asked for in itself.
         self._lock = Lock()
 
@@ -42,11 +44,6 @@ class Calendar:
             except CroniterBadDateError:
                 return None
         return EPOCH + timedelta(seconds=due)
-
-    @property
-    def every_hour(self) -> bool:
-        """Whether no hour is left out."""
-        return self.numbers(1) is None
 
     def numbers(self, field: int) -> Sequence[Any] | None:
         """What a field names; None for all there is."""

@@ -27,6 +27,8 @@ FIELDS = (
 class CalendarSchedule(BaseSchedule):
     """A schedule whose times a `Calendar` knows."""
 
+    _times: Calendar | None = None
+
     def _calendar(self) -> Calendar:
         raise NotImplementedError
 
@@ -39,7 +41,9 @@ class CalendarSchedule(BaseSchedule):
         return self._remember_next(moment, lambda moment: self._next_in(moment, self.tz))
 
     def _next_in(self, moment: datetime, zone: tzinfo) -> datetime | None:
-        times = self._calendar()
+        times = self._times
+        if times is None:
+            self._times = times = self._calendar()
         return next_moment(times.next_time, moment, zone, times.every_hour)
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta | None:
