@@ -28,6 +28,7 @@ from celerylite.bin.demo import demo
 from celerylite.bin.purge import purge
 from celerylite.bin.report import report
 from celerylite.bin.result import result
+from celerylite.bin.schedule import schedule
 from celerylite.bin.worker import worker
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def add_user_options(app: Celery, commands: Iterable[click.Command]) -> None:
                     command.params.append(option)
 
 
-for _command in (worker, beat, call, result, purge, dead, report, demo):
+for _command in (worker, beat, call, result, purge, dead, schedule, report, demo):
     celery.add_command(_command)
 
 

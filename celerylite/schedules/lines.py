@@ -139,14 +139,31 @@ def to_line(schedule_: Any) -> str:
     if kind is schedule:
         return f"@every {_span(schedule_.run_every)}{' relative' if schedule_.relative else ''}"
     if kind is crontab:
-        line = schedule_.expression
-        both = schedule_.expression.split()
-        return line if "*" in (both[2], both[4]) else f"@crontab {line}"
+        line = _crontab_line(schedule_)
+        days = schedule_.expression.split()
+        return line if "*" in (days[2], days[4]) else f"@crontab {line}"
     if kind is cron:
         return schedule_.line if schedule_.zone is None else f"CRON_TZ={schedule_.zone} {schedule_.line}"
     if kind is solar:
         return f"@solar {schedule_.event} {schedule_.lat} {schedule_.lon}"
     raise TypeError(f"{schedule_!r} cannot be written as a line of text: only {', '.join(_LINED)} can")
+
+
+def _crontab_line(rule: crontab) -> str:
+    """The fields as they were written, where they stand as such in a line; else in numbers."""
+    fields = (
+        rule._orig_minute,
+        rule._orig_hour,
+        rule._orig_day_of_month,
+        rule._orig_month_of_year,
+        rule._orig_day_of_week,
+    )
+    written = [str(field) for field in fields if isinstance(field, int | str)]
+    if len(" ".join(written).split()) == 5 and all(
+        is_named_rightly(number, text) for number, text in enumerate(written)
+    ):
+        return " ".join(written)
+    return rule.expression
 
 
 _LINED = ("numbers", "timedeltas", "crontab", "cron", "solar")
