@@ -13,7 +13,7 @@ POINTS = 30
 TASKS = 3
 
 
-def strike(lab: Lab, spec: str, number: int) -> tuple[list[str], bool]:
+def strike(lab: Lab, mode: str, spec: str, number: int) -> tuple[list[str], bool]:
     """Let a worker be killed at a point while it works; the tasks, and whether the point was reached."""
     flag = lab.directory / f"flag-{number}-{spec.split()[0]}"
     ids = lab.send(TASKS)  # before it starts, so that they come as a batch
@@ -22,7 +22,10 @@ def strike(lab: Lab, spec: str, number: int) -> tuple[list[str], bool]:
     if " tree" in spec and flag.exists():
         assert worker.wait_gone(5)
         worker = lab.worker(f"h{number}", concurrency=1)
-    lab.wait_over(ids, 10, spare=1)
+    if mode == "late":
+        lab.wait_records(ids, 15)
+    else:
+        lab.wait_over(ids, 10, spare=1)
     lab.wait_quiet(0.5)
     worker.terminate()
     return ids, flag.exists()
@@ -34,7 +37,7 @@ def strike(lab: Lab, spec: str, number: int) -> tuple[list[str], bool]:
 def test_killed_at_each_commit(lab: Lab, mode: str, victim: str, when: str) -> None:
     lab.setup(mode, worker_lease=2.0)
     for point in range(1, POINTS):
-        ids, reached = strike(lab, f"{when} {point} {victim}", point)
+        ids, reached = strike(lab, mode, f"{when} {point} {victim}", point)
         tally, records = lab.tally(), lab.records(ids)
         doubled = {key for key in ids if len(tally.starts[key]) > 1}
         if mode == "early":
