@@ -194,7 +194,7 @@ class SqliteConsumer(Consumer):
         link = self._opened()
         self._extend(link)
         most = min(most, PLACES // 2)
-        if not self._finished and not self._look(link, 1):
+        if not self._finished and not any(link.read(schema.ANY, (queue,)) for queue in self.queues):
             return []
         sent = uptime()
         with link:

@@ -91,6 +91,7 @@ WAITING = (
     "SELECT priority, id, raw FROM message WHERE queue = ? AND consumer IS NULL AND due IS NULL "
     "ORDER BY priority, id LIMIT ?"
 )
+ANY = "SELECT 1 FROM message WHERE queue = ? AND consumer IS NULL AND due IS NULL LIMIT 1"
 HOLD = "UPDATE message SET consumer = ?, number = ? WHERE id = ?"
 #: The id, the consumer and the number of a message that is held.
 _HELD = "WHERE id = ? AND consumer = ? AND number = ?"

@@ -61,7 +61,8 @@ class Upkeep:
         free = link.read("PRAGMA freelist_count")[0][0]
         if free <= KEEP_FREE or free * 2 < link.read("PRAGMA page_count")[0][0]:
             return False
-        link.read(f"PRAGMA incremental_vacuum({GIVE_BACK})")
+        # As a script, because only that runs to its end; a statement gives back one page.
+        link.database.insist(lambda: link.connection.executescript(f"PRAGMA incremental_vacuum({GIVE_BACK})"))
         return True
 
     def carry_over(self, link: Link) -> None:
