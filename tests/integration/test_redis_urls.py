@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from tests.conftest import OURS, Site, Workers
 from tests.support.app import make_app
@@ -108,25 +109,48 @@ def certificates(directory: Path) -> dict[str, str]:
     return {name: str(directory / name) for name in ("ca.crt", "s.crt", "s.key")}
 
 
-@pytest.fixture
-def tls_port(make_redis: Callable[..., RedisServer], tmp_path: Path) -> int:
-    """The TLS port of a server; the certificates are in the test's directory."""
+def tls_server(make_redis: Callable[..., RedisServer], directory: Path, clients: str) -> tuple[int, dict[str, str]]:
+    """Start a server; its TLS port and the certificates' files. `clients`: whether those need one too (yes, no)."""
     if not shutil.which("openssl"):
         pytest.skip("needs openssl to make certificates")
-    files, port = certificates(tmp_path), free_port()
+    files, port = certificates(directory), free_port()
     options = ("--tls-port", str(port), "--tls-cert-file", files["s.crt"], "--tls-key-file", files["s.key"])
     try:
-        make_redis(extra=(*options, "--tls-ca-cert-file", files["ca.crt"], "--tls-auth-clients", "no"))
+        make_redis(extra=(*options, "--tls-ca-cert-file", files["ca.crt"], "--tls-auth-clients", clients))
     except AssertionError as exc:
         if "tls" in str(exc).lower():
             pytest.skip("this redis-server was built without TLS")
         raise
-    return port
+    return port, files
+
+
+@pytest.fixture
+def tls_port(make_redis: Callable[..., RedisServer], tmp_path: Path) -> int:
+    """The TLS port of a server; the certificates are in the test's directory."""
+    return tls_server(make_redis, tmp_path, "no")[0]
 
 
 def test_tls_with_options_in_the_url(place: Place, tls_port: int, tmp_path: Path) -> None:
     ca = tmp_path / "ca.crt"
     place.works(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=required&ssl_ca_certs={ca}")
+
+
+@pytest.mark.slow
+def test_tls_from_settings(place: Place, tls_port: int, tmp_path: Path) -> None:
+    """`broker_use_ssl` and `redis_backend_use_ssl`, as Celery's documentation has them."""
+    options = {"ssl_cert_reqs": "required", "ssl_ca_certs": str(tmp_path / "ca.crt")}
+    conf = {"broker_use_ssl": options, "redis_backend_use_ssl": {**options, "ssl_cert_reqs": "CERT_REQUIRED"}}
+    place.works(f"redis://127.0.0.1:{tls_port}/0", f"rediss://127.0.0.1:{tls_port}/0", **conf)
+
+
+@pytest.mark.slow
+def test_tls_with_our_own_certificate(place: Place, make_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
+    """The server asks who we are."""
+    port, files = tls_server(make_redis, tmp_path, "yes")
+    url = f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=required&ssl_ca_certs={files['ca.crt']}"
+    with pytest.raises(OperationalError):
+        make_app(OURS, url, "disabled://", {"task_publish_retry_policy": {"max_retries": 0}}).send_task("t.add", (1, 1))
+    place.works(f"{url}&ssl_certfile={files['s.crt']}&ssl_keyfile={files['s.key']}")
 
 
 def test_tls_without_a_check(place: Place, tls_port: int) -> None:
