@@ -26,6 +26,7 @@ from celerylite.bin.call import call
 from celerylite.bin.dead import dead
 from celerylite.bin.demo import demo
 from celerylite.bin.purge import purge
+from celerylite.bin.queue import queue
 from celerylite.bin.report import report
 from celerylite.bin.result import result
 from celerylite.bin.schedule import schedule
@@ -265,7 +266,7 @@ def add_user_options(app: Celery, commands: Iterable[click.Command]) -> None:
                     command.params.append(option)
 
 
-for _command in (worker, beat, call, result, purge, dead, schedule, report, demo):
+for _command in (worker, beat, call, result, purge, dead, queue, schedule, report, demo):
     celery.add_command(_command)
 
 

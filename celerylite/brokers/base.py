@@ -55,6 +55,21 @@ class DeadLetter:
 
 
 @dataclass(slots=True)
+class QueueStats:
+    """How many messages of one queue are where; None where the broker cannot tell."""
+
+    queue: str
+    #: They wait to be taken.
+    waiting: int | None
+    #: They are not due yet.
+    delayed: int | None = None
+    #: Workers have taken them and not acknowledged them yet.
+    held: int | None = None
+    #: They were set aside.
+    dead: int | None = None
+
+
+@dataclass(slots=True)
 class Store:
     """A result to write in the broker's own transaction."""
 
@@ -267,6 +282,21 @@ class Broker(ABC):
     @abstractmethod
     def purge_dead(self) -> int:
         """Delete all messages that were set aside; returns how many."""
+
+    def queue_stats(self, queues: Iterable[str]) -> list[QueueStats]:
+        """How many messages of these queues are where, and of others of which more than the length is known."""
+        return [QueueStats(queue, self.queue_length(queue)) for queue in queues]
+
+    def live_consumers(self) -> int:
+        """How many consumers of ours use this broker just now, as far as it knows."""
+        return 0
+
+    def release_delayed(self) -> int:
+        """Put all delayed messages into their queues, where Celery's workers want them; returns how many.
+
+        Raises `NotImplementedError` where messages are not delayed in a way of our own.
+        """
+        raise NotImplementedError("delayed messages are where Celery has them, too: there is nothing to release")
 
     def notebook(self, name: str) -> Notebook | None:
         """The notebook of this name; None where the broker has no place for one."""

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
+from celerylite.brokers import redis_stats
 from celerylite.brokers.base import (
     Broker,
     Claim,
@@ -26,6 +27,7 @@ from celerylite.brokers.base import (
     EndedChord,
     Keeper,
     Notebook,
+    QueueStats,
     Settlement,
     Stream,
     Unreadable,
@@ -289,6 +291,18 @@ class RedisBroker(Broker):
         """Delete all messages that were set aside."""
         key = self.key(scripts.DEAD)
         return self._call([pack(b"MULTI"), pack(b"LLEN", key), pack(b"DEL", key), pack(b"EXEC")])[-1][0]
+
+    def queue_stats(self, queues: Iterable[str]) -> list[QueueStats]:
+        """How many messages of these queues, and of others with more than waiting ones, are where."""
+        return redis_stats.queue_stats(self, queues)
+
+    def live_consumers(self) -> int:
+        """How many consumers of ours have a lease."""
+        return redis_stats.live_consumers(self)
+
+    def release_delayed(self) -> int:
+        """Put all delayed messages at the ends of their queues."""
+        return redis_stats.release_delayed(self)
 
     # -- the other sides
 

@@ -299,6 +299,35 @@ end
 return out
 """)
 
+#: Count a slice of the delayed messages. KEYS: delayed. ARGV: first, how many. Returns how many there were, list, its
+#: number, list, its number …
+COUNT_DELAYED = Script("""
+local found = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[1] + ARGV[2] - 1)
+local counts = {}
+for _, entry in ipairs(found) do
+  local list = string.sub(entry, 1, string.find(entry, '\\0', 1, true) - 1)
+  counts[list] = (counts[list] or 0) + 1
+end
+local out = {#found}
+for list, count in pairs(counts) do
+  out[#out + 1] = list
+  out[#out + 1] = count
+end
+return out
+""")
+
+#: Move delayed messages to the ends of their lists, due or not, the earliest first. KEYS: delayed. ARGV: most.
+#: Returns how many were moved.
+UNDELAY = Script("""
+local found = redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)
+for _, entry in ipairs(found) do
+  local cut = string.find(entry, '\\0', 1, true)
+  redis.call('LPUSH', string.sub(entry, 1, cut - 1), string.sub(entry, cut + 1))
+  redis.call('ZREM', KEYS[1], entry)
+end
+return #found
+""")
+
 # -- what kombu's consumers hold
 
 #: Messages that kombu's consumers have held for too long. KEYS: unacked, index. ARGV: seconds, most.
@@ -376,6 +405,5 @@ return 1
 
 ALL = (
     TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE,
-    OVERDUE, RESTORE, CLAIM_NOTE, CHANGE_NOTES,
-    FINISH_CHORD,
+    OVERDUE, RESTORE, COUNT_DELAYED, UNDELAY, CLAIM_NOTE, CHANGE_NOTES, FINISH_CHORD,
 )  # fmt: skip

@@ -14,13 +14,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import sqlite_schema as schema
-from celerylite.brokers.base import Broker, Claim, Consumer, DeadLetter, Keeper, Notebook, Unreadable
+from celerylite.brokers.base import Broker, Claim, Consumer, DeadLetter, Keeper, Notebook, QueueStats, Unreadable
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.sqlite_address import parse
 from celerylite.brokers.sqlite_bells import DELAYED, queue_bell
 from celerylite.brokers.sqlite_file import ERRORS, Link, database
 from celerylite.brokers.sqlite_notebook import SqliteNotebook, claim_one
+from celerylite.utils.clock import uptime
 from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
@@ -136,6 +137,33 @@ class SqliteBroker(Broker):
                 send_rows(link, [(queue, priority, None, raw) for *_, queue, priority, raw in chosen])
             link.sync()
             return len(chosen)
+
+        return self.database.run(work)
+
+    def queue_stats(self, queues: Iterable[str]) -> list[QueueStats]:
+        """How many messages of these queues, and of all others in the file, are where."""
+        counting = (
+            "SELECT queue, sum(consumer IS NULL AND due IS NULL), sum(consumer IS NULL AND due IS NOT NULL), "
+            "sum(consumer IS NOT NULL) FROM message GROUP BY queue"
+        )
+        messages = {name: (waiting, delayed, held) for name, waiting, delayed, held in self._read(counting, ())}
+        dead = dict(self._read("SELECT queue, count(*) FROM dead GROUP BY queue", ()))
+        wanted = list(dict.fromkeys(queues))
+        others = {*messages, *dead}.difference(wanted)
+        return [
+            QueueStats(name, *messages.get(name, (0, 0, 0)), dead.get(name, 0)) for name in (*wanted, *sorted(others))
+        ]
+
+    def live_consumers(self) -> int:
+        """How many consumers of ours have a lease."""
+        return self._read("SELECT count(*) FROM consumer WHERE lease > ?", (uptime(),))[0][0]
+
+    def release_delayed(self) -> int:
+        """Let all delayed messages wait in their queues as if they were due."""
+
+        def work(link: Link) -> int:
+            with link:
+                return link.execute("UPDATE message SET due = NULL WHERE due IS NOT NULL AND consumer IS NULL").rowcount
 
         return self.database.run(work)
 

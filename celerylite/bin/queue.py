@@ -1,0 +1,76 @@
+"""`celerylite queue`: what waits, what is delayed, in the hands of workers or set aside; and the way back to Celery."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+from click import Context
+
+from celerylite.bin.base import COMMA_SEPARATED_LIST, CeleryCommand, CeleryOption, handle_preload_options
+
+if TYPE_CHECKING:
+    from celerylite.brokers.base import QueueStats
+
+queue_option = functools.partial(click.option, cls=CeleryOption, help_group="Options")
+#: Column: what it says.
+COLUMNS = {"waiting": "waiting", "delayed": "delayed", "held": "in flight", "dead": "dead"}
+
+
+@click.group(invoke_without_command=True)
+@queue_option("-Q", "--queues", type=COMMA_SEPARATED_LIST, help="Comma separated list of queues; all that are known.")
+@queue_option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+@handle_preload_options
+def queue(ctx: Context, queues: list[str] | None, as_json: bool) -> None:
+    """Show how many messages are where.
+
+    Waiting: to be taken by a worker. Delayed: not due yet. In flight: taken by a worker and not acknowledged.
+    Dead: set aside (see `celerylite dead`). A dash stands for what this kind of broker cannot tell.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    app = ctx.obj.app
+    found = app.broker.queue_stats(queues or sorted(app.amqp.queues))
+    if queues:
+        found = [stats for stats in found if stats.queue in queues]
+    ctx.obj.echo(json.dumps([asdict(stats) for stats in found]) if as_json else _table(found))
+
+
+@queue.command("release-delayed", cls=CeleryCommand)
+@queue_option("-f", "--force", is_flag=True, help="Even while celerylite workers live, which delay them again.")
+@click.pass_context
+@handle_preload_options
+def release_delayed(ctx: Context, force: bool) -> None:
+    """Put delayed messages into their queues, where Celery's workers want them.
+
+    For a roll-back to Celery, after celerylite's workers have been stopped. Nothing runs before its time: a Celery
+    worker holds such a message until it is due.
+    """
+    broker = ctx.obj.app.broker
+    live = broker.live_consumers()
+    if live and not force:
+        raise click.ClickException(
+            f"{live} task process(es) of celerylite live on this broker and would delay the messages again: "
+            "stop these workers first, or wait worker_lease (15) seconds if they were killed. --force does it anyway."
+        )
+    try:
+        count = broker.release_delayed()
+    except NotImplementedError as exc:
+        raise click.ClickException(f"{str(exc)[:1].upper()}{str(exc)[1:]}.") from exc
+    ctx.obj.echo(f"Put {count} delayed message{'' if count == 1 else 's'} into the queues.")
+
+
+def _table(found: list[QueueStats]) -> str:
+    rows = [("queue", *COLUMNS.values())]
+    rows += [(stats.queue, *(_number(getattr(stats, name)) for name in COLUMNS)) for stats in found]
+    first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[name.ljust(first), *map(str.rjust, counts, widths)] for name, *counts in rows]
+    return "\n".join("  ".join(line) for line in lines)
+
+
+def _number(count: int | None) -> str:
+    return "-" if count is None else str(count)

@@ -1,0 +1,84 @@
+"""How many messages of which queue are where on Redis, and delayed ones back into their queues."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from celerylite.brokers import redis_scripts as scripts
+from celerylite.brokers.base import QueueStats
+from celerylite.brokers.redis_link import pack
+from celerylite.message import json_loads
+
+if TYPE_CHECKING:
+    from celerylite.brokers.redis import RedisBroker
+
+#: Entries that are looked at or moved in one step, so that the server is not kept from its other work.
+STEP = 1000
+
+
+def queue_stats(broker: RedisBroker, queues: Iterable[str]) -> list[QueueStats]:
+    """Of these queues, and of all others of which something is delayed, held or set aside."""
+    queue_of = broker.layout.queue_of
+    delayed, held = Counter[str](), Counter[str]()
+    for list_key, count in _delayed(broker):
+        delayed[queue_of(list_key)] += count
+    held.update(map(queue_of, _held(broker)))
+    held.update(_held_by_celery(broker))
+    dead = Counter(json.loads(record)["queue"] for record in broker._dead_records(0))
+    wanted = list(dict.fromkeys(queues))
+    others = {*delayed, *held, *dead}.difference(wanted)
+    return [
+        QueueStats(name, broker.queue_length(name), delayed[name], held[name], dead[name])
+        for name in (*wanted, *sorted(others))
+    ]
+
+
+def live_consumers(broker: RedisBroker) -> int:
+    """How many task processes of celerylite's live on this database."""
+    return _ask(broker, b"ZCOUNT", broker.key(scripts.LEASES), b"(%f" % time.time(), b"+inf")
+
+
+def release_delayed(broker: RedisBroker) -> int:
+    """Move all delayed messages to the ends of their queues, the earliest first; returns how many."""
+    released = 0
+    while moved := _script(broker, scripts.UNDELAY, scripts.DELAYED, STEP):
+        released += moved
+    return released
+
+
+def _delayed(broker: RedisBroker) -> Iterator[tuple[bytes, int]]:
+    start, seen = 0, STEP
+    while seen == STEP:
+        seen, *counts = _script(broker, scripts.COUNT_DELAYED, scripts.DELAYED, start, STEP)
+        yield from zip(counts[::2], counts[1::2], strict=True)
+        start += STEP
+
+
+def _held(broker: RedisBroker) -> Iterator[bytes]:
+    """The lists of all messages that consumers of ours have in hand."""
+    for ident in _ask(broker, b"ZRANGE", broker.key(scripts.LEASES), b"0", b"-1"):
+        for field in _ask(broker, b"HKEYS", broker.key(scripts.HELD) + ident):
+            yield field.split(b"\0", 1)[1]
+        for _ in range(_ask(broker, b"LLEN", broker.key(scripts.INBOX) + ident)):
+            yield ident.split(b"@", 1)[1]
+
+
+def _held_by_celery(broker: RedisBroker) -> Iterator[str]:
+    """The queues, as far as their routing keys say, of what Celery's workers have noted down."""
+    key, cursor = broker.key(broker.layout.unacked_key), b"start"
+    while cursor != b"0":
+        cursor, found = _ask(broker, b"HSCAN", key, b"0" if cursor == b"start" else cursor, b"COUNT", b"100")
+        for note in found[1::2]:
+            yield str(json_loads(note)[2])
+
+
+def _script(broker: RedisBroker, script: scripts.Script, key: str, *args: int) -> Any:
+    return _ask(broker, b"EVALSHA", script.sha, b"1", broker.key(key), *(b"%d" % arg for arg in args))
+
+
+def _ask(broker: RedisBroker, *words: bytes) -> Any:
+    return broker._call([pack(*words)])[0]
