@@ -25,6 +25,7 @@ from celerylite.bin.beat import beat
 from celerylite.bin.call import call
 from celerylite.bin.dead import dead
 from celerylite.bin.demo import demo
+from celerylite.bin.migrate import migrate
 from celerylite.bin.purge import purge
 from celerylite.bin.queue import queue
 from celerylite.bin.report import report
@@ -44,7 +45,6 @@ NOT_YET = (
     "inspect",
     "list",
     "logtool",
-    "migrate",
     "multi",
     "shell",
     "status",
@@ -266,7 +266,7 @@ def add_user_options(app: Celery, commands: Iterable[click.Command]) -> None:
                     command.params.append(option)
 
 
-for _command in (worker, beat, call, result, purge, dead, queue, schedule, report, demo):
+for _command in (worker, beat, call, result, purge, dead, queue, migrate, schedule, report, demo):
     celery.add_command(_command)
 
 
