@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import QueueStats
 from celerylite.brokers.redis_link import pack
+from celerylite.brokers.redis_lua import Script
 from celerylite.message import json_loads
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _held_by_celery(broker: RedisBroker) -> Iterator[str]:
             yield str(json_loads(note)[2])
 
 
-def _script(broker: RedisBroker, script: scripts.Script, key: str, *args: int) -> Any:
+def _script(broker: RedisBroker, script: Script, key: str, *args: int) -> Any:
     return _ask(broker, b"EVALSHA", script.sha, b"1", broker.key(key), *(b"%d" % arg for arg in args))
 
 
