@@ -21,9 +21,6 @@ from celerylite.utils.time import humanize_seconds
 #: The longest that beat sleeps, in seconds, where neither the settings nor the scheduler say otherwise.
 DEFAULT_MAX_INTERVAL = 300
 
-#: A little early rather than late: the time that waking up takes.
-EARLY = 0.010
-
 PRIORITY = 5
 
 #: The entry, and the task, that clean the result store.
@@ -161,11 +158,12 @@ class Scheduler:
             if is_due:
                 self._run(event, next_time)
                 return 0
+            wait = self._seconds(next_time)
             if event.time > time.time():
                 # The others are later than this one.
-                return min(max(self._seconds(next_time), 0), self.max_interval)
-            heapq.heapreplace(heap, event._replace(time=self._when(event.entry, self._seconds(next_time))))
-        return self.max_interval
+                return min(wait, self.max_interval)
+            heapq.heapreplace(heap, event._replace(time=self._when(event.entry, wait)))
+        return min(max(heap[0].time - time.time(), 0), self.max_interval) if heap else self.max_interval
 
     def _run(self, event: event_t, next_time: float | None) -> None:
         heap = self._heap
@@ -207,10 +205,10 @@ class Scheduler:
 
     def _seconds(self, next_time: float | None) -> float:
         """What a schedule answered: None, and what is no number, mean never, and are asked again all the same."""
-        return self.adjust(next_time) if isinstance(next_time, int | float) else self.max_interval
+        return max(next_time, 0.0) if isinstance(next_time, int | float) else self.max_interval
 
-    def adjust(self, n: Any, drift: float = -EARLY) -> Any:
-        """Seconds to wait, less the time that waking up takes."""
+    def adjust(self, n: Any, drift: float = -0.010) -> Any:
+        """Seconds to wait, less a little; for subclasses."""
         return n + drift if n and n > 0 else n
 
     def _when(self, entry: Any, next_time_to_run: float, mktime: Any = None) -> float:

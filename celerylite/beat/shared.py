@@ -33,6 +33,9 @@ BATCH = 200
 #: Most batches between two looks.
 BATCHES = 20
 
+#: Seconds after which the note of an entry that is gone is deleted: longer than two ticks of a yearly one are apart.
+FORGET = 800 * 86400.0
+
 #: Seconds that a beat which is not first waits after a tick has come.
 BEHIND = (0.1, 0.4)
 
@@ -143,12 +146,26 @@ class SharedScheduler(Scheduler):
         if self._version is None:
             self.clock.follow(self.ledger.clock)
             self._own = dict(self.schedule)
+            self._forget_old_notes()
         jump = self.clock.jumped()
         if jump:
             self._after_jump(jump)
         self._read_definitions()
         self._follow_schedule()
         self._looked = now
+
+    def _forget_old_notes(self) -> None:
+        """Delete the notes of entries that nobody has had for a long time."""
+        notes, now, old = self.ledger.runs.read()[1], self.clock.time(), []
+        for name, note in notes.items():
+            try:
+                if name not in self._own and now - Run.read(note).tick > FORGET:
+                    old.append(name)
+            except ValueError:
+                old.append(name)
+        stored = self.ledger.entries.read()[1]
+        if old := [name for name in old if name not in stored]:
+            self.ledger.runs.change(drop=old)
 
     def _after_jump(self, jump: float) -> None:
         direction = "forward" if jump > 0 else "back"

@@ -106,6 +106,23 @@ def test_an_entry_is_removed(beats: Beats, entries: Entries) -> None:
     assert [view.name for view in entries.list()] == ["own"]
 
 
+def test_an_entry_that_is_removed_under_a_beat_that_lags_is_sent_no_more_and_not_twice(
+    beats: Beats, entries: Entries
+) -> None:
+    """The second beat knows neither of the last ticks nor, yet, of the removal."""
+    first, second = beats.start(CODE), beats.start(CODE)
+    entries.add("new", "task.new", 0.3)
+    beats.turn(1.1, step=1.1)
+    beats.kill(second)
+    beats.turn(0.7, step=0.1)
+    entries.remove("new")
+    beats.kill(first)
+    beats.running.append(second)
+    beats.turn(5, step=0.1)
+    ids = [message.headers["id"] for message in beats.messages()]
+    assert len(ids) == len(set(ids))
+
+
 def test_what_stands_in_the_code_cannot_be_removed_nor_added(entries: Entries) -> None:
     with pytest.raises(ValueError, match="can only be disabled"):
         entries.remove("own")

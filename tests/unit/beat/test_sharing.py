@@ -255,6 +255,17 @@ def test_a_note_that_cannot_be_read_is_replaced(beats: Beats) -> None:
     assert Counter(beats.sent()) == {"a": 2, "b": 2}
 
 
+def test_notes_of_entries_that_are_long_gone_are_deleted(beats: Beats) -> None:
+    first = beats.start({"a": 10, "b": 10})
+    beats.kill(first)
+    beats.clock.turn(700 * 86400)
+    beats.kill(beats.start({"a": 10}))
+    assert set(first.ledger.runs.read()[1]) == {"a", "b"}
+    beats.clock.turn(101 * 86400)
+    beats.start({"a": 10})
+    assert set(first.ledger.runs.read()[1]) == {"a"}
+
+
 # -- clocks
 
 
