@@ -34,6 +34,8 @@ def worker(app: Celery, *options: str, show_log: bool = False) -> Iterator[None]
     """A worker for the app of the example that is running, ready when the block begins."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "worker.log"
+        if "-B" in options:  # beat's file, which would stay in this directory
+            options = (*options, "-s", str(Path(directory) / "schedule"))
         with running_worker(str(app.main), *options, log=log, cwd=HERE):
             yield
         if show_log:

@@ -39,6 +39,10 @@ EXPECTED = {
         "task_postrun: task_signals.add SUCCESS", "task_failure: task_signals.broken raised KeyError",
     ],
     "pydantic_arguments.py": ["total=7.5", "wrong input: FAILURE"],
+    "periodic_tasks.py": ["next morning: 09:00", r"tidy up: <freq: 1\.50 hours>", "ticks: at least 6", "sent twice: 0"],
+    "edit_schedule.py": [
+        "beat sent it: 3", "now at: 09:00", "at once: 7", "enabled: False", r"entries: \[\]",
+    ],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip
 
