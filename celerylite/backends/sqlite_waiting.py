@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celerylite import states
-from celerylite.brokers.sqlite_bells import POLL, SAFETY, Ear
+from celerylite.brokers.sqlite_bells import POLL, SAFETY
 from celerylite.exceptions import TimeoutError
 
 if TYPE_CHECKING:
@@ -44,18 +43,17 @@ class Wait:
         self._late = late
         #: The last record that `on_message` got of each task.
         self._told: dict[bytes, bytes] = {}
-        self._bell = f"l.{os.getpid()}.{os.urandom(6).hex()}"
+        self._bell = ""
 
     def __iter__(self) -> Iterator[Found]:
         yield from self._read()
         if not self._pending:
             return
         self._check_time()
-        bells = self._backend.database.bells
-        ear = Ear(bells, (self._bell,))
-        ear.hush()  # from here on it can be rung
+        database = self._backend.database
+        self._bell, ear = database.borrow_ear()
         try:
-            self._backend.database.run(self._leave_word)
+            database.run(self._leave_word)
             while True:
                 yield from self._read()
                 if not self._pending:
@@ -69,9 +67,8 @@ class Wait:
                     self._on_interval()
         finally:
             if self._pending:
-                self._backend.database.run(self._take_back)
-            ear.close()
-            bells.remove(self._bell)
+                database.run(self._take_back)
+            database.give_back_ear(self._bell, ear)
 
     def _check_time(self) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline:

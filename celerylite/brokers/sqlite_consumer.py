@@ -301,6 +301,9 @@ class SqliteConsumer(Consumer):
         """The message is done with."""
         assert isinstance(delivery, Held)
         with self._lock:
+            if self.serial and self._marks.get(delivery.number) == LATE and self.fresh(delivery):
+                self._marks.set(delivery.number, EARLY)
+                delivery.marked = True
             if delivery.marked:
                 self._finished.append(delivery)
             else:

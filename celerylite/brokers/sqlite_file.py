@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from celerylite.brokers import sqlite_schema as schema
 from celerylite.brokers.sqlite_address import Address, check_place
-from celerylite.brokers.sqlite_bells import Bells
+from celerylite.brokers.sqlite_bells import Bells, Ear
 from celerylite.exceptions import ImproperlyConfigured
 
 #: Errors that may go away by themselves: locked, full, out of order.
@@ -42,6 +42,8 @@ class Database:
         self.path = address.path
         self.bells = Bells(address.path + "-run", address.path)
         self._idle: list[Link] = []
+        #: Bells of this process's own that nobody listens to just now, by name.
+        self._ears: dict[str, Ear] = {}
         self._checked = False
         self._lock = threading.Lock()
 
@@ -67,6 +69,20 @@ class Database:
             return work(link)
         finally:
             self.give_back(link)
+
+    def borrow_ear(self) -> tuple[str, Ear]:
+        """A bell that rings for the caller only, and the ear that hears it; both are silent."""
+        try:
+            name, ear = self._ears.popitem()
+        except KeyError:
+            name = f"l.{os.getpid()}.{os.urandom(6).hex()}"
+            ear = Ear(self.bells, (name,))
+        ear.hush()
+        return name, ear
+
+    def give_back_ear(self, name: str, ear: Ear) -> None:
+        """Keep an ear for the next who needs one."""
+        self._ears[name] = ear
 
     def connect(self) -> sqlite3.Connection:
         """A connection of one's own; the file is made where there is none.
@@ -175,11 +191,16 @@ class Database:
         idle, self._idle = self._idle, []
         for link in idle:
             link.close()
+        ears, self._ears = self._ears, {}
+        for name, ear in ears.items():
+            ear.close()
+            self.bells.remove(name)
         self.bells.close()
 
     def forget(self) -> None:
         """In a forked child: the parent's links are not ours."""
         self._idle = []
+        self._ears = {}
         self._lock = threading.Lock()
         self.bells.forget()
 

@@ -36,6 +36,8 @@ logger = logging.getLogger("celery.brokers.sqlite")
 PROMOTE_MOST = 500
 #: Seconds between looks for processes that are gone.
 LOOK_FOR_DEAD = 1.0
+#: Seconds between rounds of upkeep while there is much to do.
+AGAIN = 0.1
 #: Seconds for which a process must have been gone: its own worker knows better what to do with what it ran.
 GRACE = 2.0
 
@@ -79,7 +81,7 @@ class SqliteKeeper(Keeper):
 
     def reclaim(self, limit: int | None, on_buried: OnBuried) -> float:
         """Return what dead consumers held; returns the seconds until the next look is due."""
-        self._upkeep.do(self.link)
+        busy = self._upkeep.do(self.link)
         now = uptime()
         consumers = self.link.read("SELECT name, lease FROM consumer")
         gone = {name for name, _ in consumers if not marks.lives(self.database.bells, name)}
@@ -87,7 +89,7 @@ class SqliteKeeper(Keeper):
         for name, lease in consumers:
             if lease < now or now - self._gone.get(name, now) >= GRACE:
                 self._reclaim_one(name, limit, on_buried, gone=name in gone)
-        return min(LOOK_FOR_DEAD, self.lease)
+        return min(AGAIN if busy else LOOK_FOR_DEAD, self.lease)
 
     def _reclaim_one(self, name: str, limit: int | None, on_buried: OnBuried, *, gone: bool) -> None:
         buried: list[tuple[bytes, str]] = []

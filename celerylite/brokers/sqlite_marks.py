@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PLACES = 1024
 _PLACE = struct.Struct("<q")
 _SIZE = PLACES * _PLACE.size
-#: What a mark says of a message.
+#: What a mark says of a message: acknowledged (before it started, or after a short one that left nothing behind), or
+#: running and to be acknowledged late.
 NONE, EARLY, LATE = 0, 1, 2
 
 
@@ -62,7 +63,9 @@ class Marks:
 
     def get(self, number: int) -> int:
         """What is noted of a message."""
-        return kind_of(self._map[:] if self._map is not None else b"", number)
+        if self._map is None:
+            return NONE
+        return _kind(_PLACE.unpack_from(self._map, (number % PLACES) * 8)[0], number)
 
     def close(self) -> None:
         """Nothing is held any more: remove the file."""
@@ -86,9 +89,10 @@ def read(bells: Bells, consumer: str) -> bytes:
 def kind_of(marks: bytes, number: int) -> int:
     """What the marks say of one message."""
     at = (number % PLACES) * 8
-    if len(marks) < at + 8:
-        return NONE
-    (value,) = _PLACE.unpack_from(marks, at)
+    return _kind(_PLACE.unpack_from(marks, at)[0], number) if len(marks) >= at + 8 else NONE
+
+
+def _kind(value: int, number: int) -> int:
     return value & 3 if value >> 2 == number else NONE
 
 

@@ -21,7 +21,7 @@ MOST = 500
 #: Bytes of the write-ahead log from which on it is carried over.
 LOG_SIZE = 4_000_000
 #: Free pages that a file may keep, and how many are given back at a time.
-KEEP_FREE, GIVE_BACK = 2000, 1000
+KEEP_FREE, GIVE_BACK = 2000, 4000
 
 
 class Upkeep:
@@ -30,11 +30,11 @@ class Upkeep:
     def __init__(self) -> None:
         self._next = self._next_slow = 0.0
 
-    def do(self, link: Link) -> None:
-        """A round, if one is due."""
+    def do(self, link: Link) -> bool:
+        """A round, if one is due; True where the next should come soon."""
         now = time.monotonic()
         if now < self._next:
-            return
+            return False
         self._next = now + ROUND
         busy = self._expire(link)
         if now >= self._next_slow:
@@ -43,6 +43,7 @@ class Upkeep:
         busy |= self._shrink(link)
         if busy:
             self._next = now
+        return busy
 
     def _expire(self, link: Link) -> bool:
         """Delete what has expired; True where there may be more."""
