@@ -96,7 +96,8 @@ class Execution:
     on_start: Callable[[bytes], None] | None = None
     #: Runs the function where a time limit may interrupt it, and nothing else.
     guard: Callable[..., Any] | None = None
-    outcome: Outcome = field(default_factory=lambda: Outcome(states.PENDING, None))
+    #: Known once it has ended.
+    outcome: Outcome = field(init=False)
 
     @property
     def ignore_result(self) -> bool:

@@ -5,9 +5,8 @@ Used by the Redis broker and the in-process one; knows nothing of connections.
 
 from __future__ import annotations
 
-from base64 import b64decode
 from binascii import Error as Base64Error
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
@@ -63,7 +62,7 @@ def decode(raw: bytes) -> Message:
         properties = payload["properties"]
         body = payload["body"]
         if properties.get("body_encoding") == "base64":
-            body = b64decode(body)
+            body = a2b_base64(body)
         elif isinstance(body, str):
             body = body.encode("utf-8")
         else:

@@ -122,6 +122,8 @@ class RedisConsumer(Consumer):
         self._inbox = key(scripts.INBOX) + ident
         self._moved = key(scripts.MOVED) + ident
         self._leases = key(scripts.LEASES)
+        #: The beginning of an acknowledgement: one a task, so it is packed once.
+        self._hdel = b"*3\r\n$4\r\nHDEL\r\n$%d\r\n%b\r\n" % (len(self._held), self._held)
 
     def open(self, given_up: Callable[[], bool]) -> bool:
         """Connect, trying until it works or `given_up` says so; returns whether it did."""
@@ -341,7 +343,7 @@ class RedisConsumer(Consumer):
         if delivery.tag == INBOX:
             link.post(pack(b"LREM", self._inbox, b"1", delivery.raw))
         else:
-            link.post(pack(b"HDEL", self._held, delivery.tag))
+            link.post(b"%b$%d\r\n%b\r\n" % (self._hdel, len(delivery.tag), delivery.tag))
         self._trim(link)
 
     def _claim(self, delivery: Held) -> bytes:

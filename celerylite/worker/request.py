@@ -128,7 +128,7 @@ class Request:
     def context(self) -> Context:
         """What the task sees as `self.request`: every header, and what is known of the delivery."""
         headers, get, properties = self.headers, self.embed.get, self.message.properties
-        context = Context()
+        context = Context.__new__(Context)
         # One dict in one go: what a task sees is made for every task.
         context.__dict__ = {
             **headers,

@@ -279,6 +279,8 @@ class TaskProcess:
 
     def _take(self, request: Request, slot: int, give_up: bool = False) -> bool:
         """Take the right to settle; False where another thread has it, and the slot may run another task by now."""
+        if self.serial:  # there is no other thread
+            return self._running.pop(slot, None) is request
         with self._taking:
             if self._running.get(slot) is not request:
                 return False
@@ -299,6 +301,8 @@ class TaskProcess:
         if outcome.state == states.REJECTED and not acked and outcome.value.requeue:
             self.consumer.requeue(delivery)
             return
+        if acked and record is None and following is None:
+            return  # it leaves nothing behind
         keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
         if self._same_server and fits(self.app, following):
             settlement = settlement_of(self.app, self._store(request, record), following)
@@ -399,12 +403,11 @@ class TaskProcess:
 def _is_watched(request: Request) -> bool:
     """Whether somebody's code runs between the settlement and the next task."""
     plan = request.plan
-    if plan is None or not plan.quiet or request.embed.get("errbacks"):
-        return True
-    return any(signal.receivers for signal in _AFTER)
-
-
-_AFTER = (signals.task_success, signals.task_failure, signals.task_retry, signals.task_postrun)
+    return bool(
+        plan is None or not plan.quiet or request.embed.get("errbacks")
+        or signals.task_success.receivers or signals.task_failure.receivers
+        or signals.task_retry.receivers or signals.task_postrun.receivers
+    )  # fmt: skip
 
 
 def _number(delivery: Delivery) -> int:
