@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from tests.support.ledger import Ledger
+from tests.support.rabbitmq import RabbitServer
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.worker import OURS, THEIRS, WorkerProcess
 
@@ -79,6 +80,17 @@ def make_redis() -> Iterator[Callable[..., RedisServer]]:
     yield make
     for server in servers:
         server.close()
+
+
+# -- RabbitMQ
+
+
+@pytest.fixture(scope="session")
+def rabbit_server() -> Iterator[RabbitServer]:
+    """A real node of this session's own; each test takes an empty virtual host of it (`new_vhost`)."""
+    server = RabbitServer().start()
+    yield server
+    server.close()
 
 
 # -- apps

@@ -15,7 +15,7 @@ from datetime import timezone as datetime_timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from celerylite import _state, canvas
+from celerylite import _state, canvas, context
 from celerylite.app import builtins
 from celerylite.app.amqp import AMQP
 from celerylite.app.annotations import prepare as prepare_annotations
@@ -414,8 +414,14 @@ class Celery(Configuring, Declaring, Connecting, Sending):
         try:
             return self._oids.oid
         except AttributeError:
-            oid = self._oids.oid = _oid(self, threading.get_ident())
+            oid = self._oids.oid = self._reply_address() or _oid(self, threading.get_ident())
             return oid
+
+    def _reply_address(self) -> str | None:
+        """The reply queue of this process, ready to be written to, where results come as messages (`rpc://`)."""
+        if not str(self.conf.result_backend or "").startswith("rpc") or context.outermost() is not None:
+            return None
+        return self.backend.prepare()
 
     def bugreport(self) -> str:
         """Versions and settings, to be pasted into an issue."""

@@ -2,6 +2,7 @@
 
     redis://  rediss://  redis+socket://  sentinel://    backends.redis
     sqlite:///FILE                                       backends.sqlite
+    rpc://                                               backends.rpc (messages back to the caller)
     cache+memory://                                      backends.cache (within one process)
     disabled://, or no setting at all                    backends.base.DisabledBackend
     package.module:Class                                 any class of your own
@@ -25,6 +26,7 @@ BACKEND_ALIASES = {
     "sentinel": "celerylite.backends.redis:SentinelBackend",
     "sqlite": "celerylite.backends.sqlite:SqliteBackend",
     "cache": "celerylite.backends.cache:CacheBackend",
+    "rpc": "celerylite.backends.rpc:RPCBackend",
     "disabled": "celerylite.backends.base:DisabledBackend",
 }
 

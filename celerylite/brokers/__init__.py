@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Settlement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kombu.connection import Connection
+    from kombu.entity import Queue
 
 __all__ = [
     "Broker", "Consumer", "DeadLetter", "Delivery", "Keeper", "Settlement", "as_uri", "connect", "connect_worker",
@@ -16,12 +19,36 @@ __all__ = [
 #: kombu transports whose task plane we run ourselves.
 REDIS_TRANSPORTS = frozenset(("redis", "rediss", "sentinel", "redis+socket"))
 
-KNOWN = "Tasks travel over redis://, rediss://, redis+socket://, sentinel:// and, within one process, memory://."
+#: What to install for the transports of kombu that need more than kombu itself.
+DRIVERS = {
+    "azureservicebus": "azureservicebus",
+    "azurestoragequeues": "azurestoragequeues",
+    "confluentkafka": "confluentkafka",
+    "consul": "consul",
+    "etcd": "etcd",
+    "gcpubsub": "gcpubsub",
+    "librabbitmq": "librabbitmq",
+    "mongodb": "mongodb",
+    "pgmq": "pgmq",
+    "pyro": "pyro",
+    "qpid": "qpid",
+    "slmq": "slmq",
+    "sqla": "sqlalchemy",
+    "sqlalchemy": "sqlalchemy",
+    "sqs": "sqs",
+    "zookeeper": "zookeeper",
+}
 
 
-def connect(app: Any, connection: Connection | None = None, worker: str = "") -> Broker:
+def connect(
+    app: Any,
+    connection: Connection | None = None,
+    worker: str = "",
+    find_queue: Callable[[str], Queue] | None = None,
+) -> Broker:
     """The broker of an app, or of a kombu connection of it; nothing is sent yet.
 
+    `find_queue` gives the queue of a name, where that is not one of the app's (`app.amqp.queues`).
     Raises `ImproperlyConfigured` for a transport that cannot carry tasks.
     """
     from celerylite.exceptions import ImproperlyConfigured
@@ -29,7 +56,7 @@ def connect(app: Any, connection: Connection | None = None, worker: str = "") ->
     try:
         connection = app.connection_for_write() if connection is None else connection
     except KeyError as exc:
-        raise ImproperlyConfigured(f"broker_url: {str(exc.args[0])}. {KNOWN}") from exc
+        raise ImproperlyConfigured(f"broker_url: {str(exc.args[0])}.") from exc
     name = (connection.transport_cls or "").lower() if isinstance(connection.transport_cls, str) else ""
     dead_limit = app.conf.worker_dead_letter_limit
     if name in REDIS_TRANSPORTS:
@@ -44,8 +71,36 @@ def connect(app: Any, connection: Connection | None = None, worker: str = "") ->
         from celerylite.brokers.sqlite import SqliteBroker
 
         return SqliteBroker(connection, worker=worker, dead_limit=dead_limit)
-    transport = name or repr(connection.transport_cls)
-    raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {transport} cannot carry tasks. {KNOWN}")
+    if name == "":
+        transport = repr(connection.transport_cls)
+        raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {transport} cannot carry tasks.")
+    return _by_kombu(app, connection, name, worker, find_queue or (lambda queue: app.amqp.queues[queue]))
+
+
+def _by_kombu(
+    app: Any, connection: Connection, name: str, worker: str, find_queue: Callable[[str], Queue]
+) -> Broker:
+    """The broker for any other transport of kombu; raises `ImproperlyConfigured` where its driver is missing."""
+    from celerylite.brokers.kombu import KombuBroker
+    from celerylite.exceptions import ImproperlyConfigured
+
+    conf = app.conf
+    try:
+        return KombuBroker(
+            connection,
+            find_queue,
+            worker=worker,
+            dead_limit=conf.worker_dead_letter_limit,
+            delay_queue_type=conf.broker_native_delayed_delivery_queue_type,
+            eta_limit=conf.worker_eta_task_limit,
+        )
+    except KeyError as exc:
+        raise ImproperlyConfigured(f"broker_url: {str(exc.args[0])}.") from exc
+    except ImportError as exc:
+        extra = DRIVERS.get(name)
+        advice = f'pip install "kombu[{extra}]"' if extra else f"pip install {exc.name or name}"
+        text = f"The broker {name}:// needs a driver that is not installed ({exc}): {advice}"
+        raise ImproperlyConfigured(text) from exc
 
 
 def connect_worker(app: Any, worker: str) -> Broker:

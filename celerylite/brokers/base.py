@@ -6,6 +6,7 @@ The implementations stand beside this file, one a kind of server.
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -335,6 +336,11 @@ class Consumer(ABC):
 
     #: Names the consumer to the `Keeper`, which renews its lease and returns what it held when it dies.
     id: str
+    #: Told of each new connection that must outlive this process: a name and the number of its socket, of which the
+    #: worker gives a copy to the `Keeper` (`adopt`).
+    on_connected: Callable[[str, int], object] | None = None
+    #: Whether `reject` does something else than `ack`.
+    rejects = False
 
     @abstractmethod
     def open(self, given_up: Callable[[], bool]) -> bool:
@@ -412,6 +418,10 @@ class Consumer(ABC):
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside where it can be looked at. Any thread may call."""
 
+    def reject(self, delivery: Delivery) -> None:
+        """A task refused the message (`Reject`): let it go, to the queue's dead-letter exchange where it has one."""
+        self.ack(delivery)
+
     @abstractmethod
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """Give messages that were not started back to the front of their queues, unchanged and in order."""
@@ -454,6 +464,13 @@ class Keeper(ABC):
 
         Returns the seconds until the next look is due.
         """
+
+    def adopt(self, name: str, file: int) -> None:
+        """A consumer of this worker holds its messages on this socket (see `on_connected`); ours is a copy of it."""
+        os.close(file)
+
+    def disown(self, name: str) -> None:  # noqa: B027 (only where something is adopted)
+        """The consumer has ended, or has another connection."""
 
     @abstractmethod
     def abandon(self, consumer_id: str, running: Iterable[Any]) -> list[Delivery]:

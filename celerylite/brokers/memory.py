@@ -133,6 +133,15 @@ class MemoryBroker(Broker):
             kind = channel.typeof(message.exchange)
             return kind.lookup(table, message.exchange, message.routing_key, message.routing_key) or []
 
+    def declare(self, queues: Iterable[Any]) -> None:
+        """Note the bindings of these queues."""
+        with self._lock:
+            channel = self.connection.default_channel
+            for queue in queues:
+                if queue not in self._declared:
+                    queue.bind(channel).declare()
+                    self._declared.add(queue)
+
     def purge(self, queues: Iterable[str]) -> int:
         """Delete the messages that wait in these queues; returns how many."""
         with self.space.changed:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,9 @@ class Child:
     timeout: float | None = None
     #: Whether we ended it ourselves.
     wanted: bool = False
+    #: Copies of the sockets on which it holds messages, by the name it gave them: they keep the connections open when
+    #: it dies, until the control process has said what is to become of the messages.
+    lifelines: dict[str, int] = field(default_factory=dict)
 
 
 class Line:
@@ -55,6 +59,8 @@ class Line:
         self._in = b""
         #: What the other side has no room for yet.
         self._out = b""
+        #: Files that came with messages, in their order.
+        self.files: deque[int] = deque()
 
     def fileno(self) -> int:
         """The file number, for `select`."""
@@ -76,16 +82,31 @@ class Line:
             return False
         return True
 
+    def send_file(self, file: int, **message: Any) -> bool:
+        """Send a message with a copy of an open file, which the other side finds in `files`; False where it
+        cannot be sent now.
+        """
+        if not self.flush() or self._out:
+            return False
+        try:
+            socket.send_fds(self.sock, [json.dumps(message).encode() + b"\n"], [file])
+        except OSError:
+            return False
+        return True
+
     def receive(self) -> list[dict[str, Any]] | None:
         """What has come in; None at the end of the line."""
         try:
-            data = self.sock.recv(65536)
+            data, files, _, _ = socket.recv_fds(self.sock, 65536, 8)
         except BlockingIOError:
             return []
         except OSError:
             return None
         if not data:
             return None
+        for file in files:
+            os.set_inheritable(file, False)
+            self.files.append(file)
         *lines, self._in = (self._in + data).split(b"\n")
         return [json.loads(line) for line in lines]
 

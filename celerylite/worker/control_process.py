@@ -63,6 +63,10 @@ class ControlProcess:
             consumer_id = self.board.read_consumer(first)
             running = [entry for entry in map(self.board.read, slots) if entry.busy]
             self.housekeeping.report(Loss(consumer_id=consumer_id, running=running, **fields))
+        if "adopt" in message:
+            self.housekeeping.keeper.adopt(message["adopt"], self.line.files.popleft())
+        if "disown" in message:
+            self.housekeeping.keeper.disown(message["disown"])
         return "stop" in message
 
     def _settled(self, loss: Loss) -> None:

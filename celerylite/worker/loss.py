@@ -68,6 +68,8 @@ def _take(held: list[Delivery], running: Running) -> Delivery | None:
     for delivery in held:
         if delivery.tag == running.tag and (running.tag or delivery.raw.startswith(running.raw)):
             held.remove(delivery)
+            if not delivery.raw and running.whole:  # only the board has it
+                delivery.raw = running.raw
             return delivery
     return None
 

@@ -117,12 +117,16 @@ class Parent:
         """Start what is missing."""
         if self.control is None:
             self.control = fork(
-                0, CONTROL, range(0), lambda line: self.run_control(self.board, line), self._children()
-            )
+                0, CONTROL, range(0), lambda line: self.run_control(self.board, line), self._children(),
+                self._lifelines(),
+            )  # fmt: skip
+            for child in (*self.tasks.values(), *(child for child, _ in self._unsettled.values())):
+                for name, file in child.lifelines.items():
+                    self.control.line.send_file(file, adopt=name)
             for child, status in self._unsettled.values():
                 self._report(child, status)
         if self.run_beat is not None and self.beat is None and not self.stopping and uptime() >= self._beat_not_before:
-            self.beat = fork(0, BEAT, range(0), self.run_beat, self._children())
+            self.beat = fork(0, BEAT, range(0), self.run_beat, self._children(), self._lifelines())
         while not self.stopping and len(self.tasks) < self.processes and self._free and uptime() >= self._not_before:
             self._start_one()
 
@@ -139,10 +143,15 @@ class Parent:
             return self.run_tasks(self.board, slots, line)
 
         signals.worker_before_create_process.send(sender=self)
-        self.tasks[number] = fork(number, f"ForkPoolWorker-{index}", slots, run, self._children())
+        self.tasks[number] = fork(number, f"ForkPoolWorker-{index}", slots, run, self._children(), self._lifelines())
 
     def _children(self) -> list[Child]:
         return [child for child in (*self.tasks.values(), self.control, self.beat) if child is not None]
+
+    def _lifelines(self) -> list[int]:
+        """The sockets that we keep for others: who holds a copy of them keeps them open."""
+        children = (*self.tasks.values(), *(child for child, _ in self._unsettled.values()))
+        return [file for child in children for file in child.lifelines.values()]
 
     def _listen(self) -> None:
         lines = [child.line for child in self._children()]
@@ -170,11 +179,30 @@ class Parent:
             child, _ = self._unsettled.pop(int(str(message["settled"])))
             self._release(child)
         for process in self._children():
-            if process.line is line and message.get("ready"):
+            if process.line is not line:
+                continue
+            if message.get("ready"):
                 process.ready = True
+            if "lifeline" in message:
+                self._keep(process, str(message["lifeline"]))
         if not self._announced and self._all_ready():
             self._announced = True
             self.on_ready()
+
+    def _keep(self, child: Child, name: str) -> None:
+        """Keep a copy of the socket on which a task process holds messages, in place of the one before."""
+        file = child.line.files.popleft()
+        self._drop_lifelines(child)
+        child.lifelines[name] = file
+        if self.control is not None:
+            self.control.line.send_file(file, adopt=name)
+
+    def _drop_lifelines(self, child: Child) -> None:
+        while child.lifelines:
+            name, file = child.lifelines.popitem()
+            os.close(file)
+            if self.control is not None:
+                self.control.line.send(disown=name)
 
     def _all_ready(self) -> bool:
         everybody = [*self.tasks.values(), self.control]
@@ -253,6 +281,7 @@ class Parent:
             )  # fmt: skip
 
     def _release(self, child: Child) -> None:
+        self._drop_lifelines(child)
         for slot in child.slots:
             self.board.clear(slot)
         self._free.append(child.slots)

@@ -39,6 +39,7 @@ def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: ran
     signal.signal(signal.SIGQUIT, lambda *_: process.on_cold_shutdown() if board.cold() else None)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
+    process.consumer.on_connected = lambda name, file: line.send_file(file, lifeline=name)
     limits = _watch_threads(process, executor)
     prefork.process_initializer(app, options.hostname)
     status = 0

@@ -304,17 +304,20 @@ class TaskProcess:
         if acked and record is None and following is None:
             return  # it leaves nothing behind
         keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
+        refused = not acked and outcome.state == states.REJECTED and self.consumer.rejects
         if self._same_server and fits(self.app, following):
             settlement = settlement_of(self.app, self._store(request, record), following)
-            sent = self.consumer.settle(delivery, settlement, acked=acked or keep, last=self._last)
+            sent = self.consumer.settle(delivery, settlement, acked=acked or keep or refused, last=self._last)
             # Of a late one that dies here the message is still there, and the task runs again.
             self._held_back = acked and not sent
             if _is_watched(request):
                 self.consumer.push()  # hooks and signals come next, and may take their time
         else:
-            self._settle_apart(request, record, following, ack=not (acked or keep))
+            self._settle_apart(request, record, following, ack=not (acked or keep or refused))
         if keep:
             self.consumer.bury(delivery, "failed, and acks_on_failure is off")
+        elif refused:
+            self.consumer.reject(delivery)
 
     def _finish_chords(self) -> None:
         """Send the bodies of chords whose last part was settled here, as far as the answers have come."""

@@ -1,0 +1,82 @@
+"""The brokers that the conformance suite runs on. A new one is one function here and its name in `PLACES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support.rabbitmq import RabbitServer
+
+
+@dataclass
+class Place:
+    """An empty place on a server, and what can be expected of it."""
+
+    url: str
+    #: Settings of the app.
+    conf: dict[str, Any] = field(default_factory=dict)
+    #: First in, first out; otherwise nearly so.
+    ordered: bool = True
+    #: Urgent messages overtake others.
+    priorities: bool = True
+    #: What is given back stands where it was, before what waits.
+    front: bool = True
+    #: Messages for later wait in the server: any consumer may have them when they are due.
+    delays: bool = True
+    #: Exchanges of any type route.
+    exchanges: bool = True
+    #: What a consumer has taken and not acknowledged is back as soon as it is gone.
+    returns: bool = True
+
+
+def memory(request: pytest.FixtureRequest) -> Place:
+    """Our own, within the process."""
+    return Place(f"memory://localhost/{request.node.name}")
+
+
+def redis(request: pytest.FixtureRequest) -> Place:
+    """The fast path."""
+    return Place(request.getfixturevalue("redis_url"), exchanges=False)
+
+
+def rabbitmq(request: pytest.FixtureRequest) -> Place:
+    """Classic queues, with ten priorities."""
+    server: RabbitServer = request.getfixturevalue("rabbit_server")
+    return Place(server.new_vhost(), {"task_queue_max_priority": 10})
+
+
+def rabbitmq_quorum(request: pytest.FixtureRequest) -> Place:
+    """Quorum queues; these know two priorities from RabbitMQ 4 on."""
+    server: RabbitServer = request.getfixturevalue("rabbit_server")
+    conf = {"task_default_queue_type": "quorum", "task_create_missing_queue_type": "quorum"}
+    # What is given back goes to the end of a quorum queue when nothing limits its deliveries.
+    return Place(server.new_vhost(), conf, priorities=False, front=False)
+
+
+def filesystem(request: pytest.FixtureRequest) -> Place:
+    """kombu's simplest: a folder."""
+    folder = request.getfixturevalue("tmp_path") / "queue"
+    folder.mkdir()
+    options = {
+        "data_folder_in": str(folder), "data_folder_out": str(folder), "control_folder": str(folder / "control"),
+        "polling_interval": 0.02,
+    }  # fmt: skip
+    return Place(
+        "filesystem://", {"broker_transport_options": options}, ordered=False, priorities=False, front=False,
+        delays=False,
+    )  # fmt: skip
+
+
+SLOW = pytest.mark.slow
+PLACES: list[Any] = [
+    memory,
+    redis,
+    pytest.param(rabbitmq, marks=SLOW),
+    pytest.param(rabbitmq_quorum, marks=SLOW),
+    pytest.param(filesystem, marks=SLOW),
+]
+
+Maker = Callable[[pytest.FixtureRequest], Place]
