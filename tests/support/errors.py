@@ -30,3 +30,7 @@ class Unprintable(Exception):
         raise RuntimeError("no str")
 
     __repr__ = __str__
+
+
+class StepFailed(Exception):
+    """A task of a workflow failed, as it was told to; its argument is the label."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from .ledger import Ledger
 from .task_tools import NoLedger, request_fields, wait_for_key
+from .tasks_canvas import workflow_tasks
 from .tasks_endings import badly_hooked_tasks, failing_tasks, hooked_tasks, retrying_tasks
 from .tasks_lasting import acking_tasks, slow_tasks
 
@@ -30,6 +31,7 @@ def define_tasks(app: Any, lib: str, ledger: Ledger | None = None) -> None:
     slow_tasks(app, exceptions, ledger or NoLedger())
     badly_hooked_tasks(app)
     hooked_tasks(app, ledger or NoLedger())
+    workflow_tasks(app, lib, ledger or NoLedger())
 
 
 def _plain_tasks(app: Any) -> None:

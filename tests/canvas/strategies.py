@@ -1,0 +1,91 @@
+"""Hypothesis strategies for workflows. They shrink towards one plain task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+from hypothesis import strategies as st
+
+from .interpreter import normal
+from .workflow import Chain, Chord, Errback, Group, Node, Task, labelled, size
+
+#: More tasks than this take too long to wait for, and find nothing that fewer do not.
+MOST_TASKS = 30
+
+errbacks = st.lists(st.builds(Errback, style=st.sampled_from(["new", "old"])), max_size=2).map(tuple)
+
+
+def workflows(depth: int = 5, replaces: bool = True) -> st.SearchStrategy[Node]:
+    """Workflows of at most `depth` levels, with labels."""
+    return nodes(depth, replaces).filter(lambda node: size(node) <= MOST_TASKS).map(labelled)
+
+
+@cache
+def nodes(depth: int, replaces: bool) -> st.SearchStrategy[Node]:
+    """Workflows without labels."""
+    if depth == 0:
+        return tasks(0, replaces)
+    inner = nodes(depth - 1, replaces)
+    kinds = [tasks(depth, replaces), chains(depth, inner), groups(depth, inner), chords(depth, inner)]
+    return st.one_of(kinds)
+
+
+@cache
+def tasks(depth: int, replaces: bool) -> st.SearchStrategy[Node]:
+    """One task; with depth left it may have callbacks, or replace itself."""
+    becomes: st.SearchStrategy[Node | None] = st.none()
+    if depth and replaces:
+        becomes = rarely(None, nodes(min(depth - 1, 2), replaces))
+    return st.builds(
+        Task,
+        fails=rarely(False, st.just(True)),
+        immutable=rarely(False, st.just(True)),
+        own=rarely((), st.just(("own",))),
+        becomes=becomes,
+        links=links(depth),
+        errbacks=rarely((), errbacks),
+    ).map(_one_ending)
+
+
+def _one_ending(task: Task) -> Task:
+    """A task that is replaced does not fail by itself."""
+    return Task(**{**vars(task), "fails": False}) if task.becomes else task
+
+
+def links(depth: int) -> st.SearchStrategy[tuple[Node, ...]]:
+    """Callbacks: mostly none."""
+    if depth == 0:
+        return st.just(())
+    return rarely((), st.lists(nodes(min(depth - 1, 1), False), min_size=1, max_size=2).map(tuple))
+
+
+def chains(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    steps = st.lists(inner.filter(lambda node: node != Group()), min_size=2, max_size=4).map(tuple)
+    return st.builds(Chain, steps=steps, links=links(depth), errbacks=rarely((), errbacks)).map(_one_end)
+
+
+def _one_end(chain: Chain) -> Chain:
+    """Callbacks of a chain that ends with a group would be called by each of its members: a test of its own."""
+    return replace(chain, links=()) if isinstance(normal(chain.steps[-1]), Group) else chain
+
+
+def groups(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    members = st.lists(inner, max_size=4).map(tuple)
+    callbacks = rarely((), st.just((Task(),))) if depth else st.just(())
+    return st.builds(Group, members=members, links=callbacks, errbacks=rarely((), errbacks)).map(_nobody_to_link)
+
+
+def _nobody_to_link(group: Group) -> Group:
+    """A group's callbacks are its first member's; only where that is a task do both libraries agree on what happens."""
+    return group if group.members and isinstance(group.members[0], Task) else Group(members=group.members)
+
+
+def chords(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    header = st.lists(inner, max_size=4).map(tuple)
+    return st.builds(Chord, header=header, body=inner, links=links(depth), errbacks=rarely((), errbacks))
+
+
+def rarely(usual: object, other: st.SearchStrategy) -> st.SearchStrategy:
+    """`usual` six times of seven; shrinks to it."""
+    return st.integers(0, 6).flatmap(lambda number: other if number == 6 else st.just(usual))
