@@ -146,11 +146,76 @@ def due_soon(n: int, first: float, span: float) -> dict[str, float]:
     return {"last_due_in": start + span - time.time()}
 
 
+def group_apply_async(n: int, repeat: int) -> dict[str, float]:
+    """Groups of n calls, sent; making them is timed apart."""
+    group, add = tasks.queue_lib.group, tasks.add
+    group([add.s(i, 2) for i in range(WARM_UP)]).apply_async()
+    with Stopwatch() as build:
+        groups = [group([add.s(i, 2) for i in range(n)]) for _ in range(repeat)]
+    with Stopwatch() as watch:
+        results = [each.apply_async() for each in groups]
+    if sum(map(len, results)) != n * repeat:
+        raise AssertionError("some calls were not sent")
+    return {
+        **watch.figures(n * repeat), "ms": watch.wall / repeat * 1e3, "build_ms": build.wall / repeat * 1e3,
+    }
+
+
+def chord_end_to_end(n: int, repeat: int) -> dict[str, float]:
+    """Chords of n no-ops, each from apply_async to the result of its body."""
+    chord, nothing, count = tasks.queue_lib.chord, tasks.nothing, tasks.count
+
+    def run(size: int) -> None:
+        got = chord([nothing.s() for _ in range(size)], count.s()).apply_async().get(timeout=120)
+        if got != size:
+            raise AssertionError(f"the body got {got} values of {size}")
+
+    run(WARM_UP)
+    with Stopwatch() as watch:
+        for _ in range(repeat):
+            run(n)
+    return {**watch.figures(n * repeat), "ms": watch.wall / repeat * 1e3}
+
+
+def chain_end_to_end(n: int, repeat: int) -> dict[str, float]:
+    """Chains of n steps, each from apply_async to its last result."""
+    chain, add = tasks.queue_lib.chain, tasks.add
+
+    def run(size: int) -> None:
+        got = chain(add.s(0, 1), *[add.s(1) for _ in range(size - 1)]).apply_async().get(timeout=120)
+        if got != size:
+            raise AssertionError(f"{got} at the end of {size} steps")
+
+    run(20)
+    with Stopwatch() as watch:
+        for _ in range(repeat):
+            run(n)
+    return {**watch.figures(n * repeat), "ms": watch.wall / repeat * 1e3}
+
+
+def group_get(n: int, repeat: int) -> dict[str, float]:
+    """get() of a group whose n results are all there; every time with objects that know nothing of them yet."""
+    result = tasks.queue_lib.group([tasks.add.s(i, 2) for i in range(n)]).apply_async()
+    expected = [i + 2 for i in range(n)]
+    if result.get(timeout=120) != expected:
+        raise AssertionError("wrong results")
+    ids, spent = [each.id for each in result.results], 0.0
+    for _ in range(repeat):
+        fresh = type(result)(result.id, [tasks.app.AsyncResult(each) for each in ids], app=tasks.app)
+        with Stopwatch() as watch:
+            got = fresh.get(timeout=120)
+        if got != expected:
+            raise AssertionError("wrong results")
+        spent += watch.wall
+    return {"ms": spent / repeat * 1e3, "per_s": n * repeat / spent}
+
+
 FUNCTIONS: dict[str, Callable[..., dict[str, float]]] = {
     function.__name__: function
     for function in (
         publish_delay, publish_delay_results, publish_bulk, fill, roundtrip, roundtrip_bulk,
         idle_latency, first_tasks, sleepers, due_soon,
+        group_apply_async, chord_end_to_end, chain_end_to_end, group_get,
     )
 }
 

@@ -54,6 +54,17 @@ def add(x: int, y: int) -> int:
     return x + y
 
 
+@app.task
+def nothing() -> None:
+    """A no-op that may be part of a chord: its result is stored."""
+
+
+@app.task
+def count(values: list[object]) -> int:
+    """The body of a chord."""
+    return len(values)
+
+
 @app.task(ignore_result=True)
 def mark(label: str) -> None:
     """Note the time, the CPU time used so far, and how many no-ops this process has run."""

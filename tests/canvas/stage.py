@@ -14,7 +14,7 @@ from tests.support.ledger import Ledger
 from tests.support.waiting import wait_for
 
 from .interpreter import Failed, Story
-from .workflow import Builder, Node
+from .workflow import Builder, Node, write
 
 _runs = itertools.count(1)
 
@@ -87,11 +87,14 @@ class Stage:
         self.app = app
         self.follower = Follower(ledger)
         self.timeout = timeout
+        self.client = self.worker = ""
+        self._played: dict[str, tuple[Node, Story]] = {}
 
     def play(self, node: Node, story: Story) -> Seen:
         """Send it, wait for what the story says (or for the timeout), and look."""
         run = f"run-{next(_runs)}"
         result = Builder(self.app, run).build(node).apply_async()
+        self._played[run] = node, story
         seen = Seen(None)
 
         def complete() -> bool:
@@ -106,6 +109,18 @@ class Stage:
         except AssertionError:
             pass  # what is missing is told as a difference
         return seen
+
+
+    def surplus(self) -> list[str]:
+        """What ran, in all that was played so far, more often than its story says."""
+        self.follower.read()
+        found = []
+        for run, (node, story) in self._played.items():
+            runs = self.follower.runs.get(run, Counter()) - story.runs
+            errbacks = self.follower.errbacks.get(run, Counter()) - story.errbacks
+            if runs or errbacks:
+                found.append(f"{write(node)}: {dict(runs)} {dict(errbacks)}")
+        return found
 
 
 def outcome(result: Any, timeout: float) -> Any:
