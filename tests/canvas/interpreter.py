@@ -86,7 +86,7 @@ def _normal_chord(node: Chord) -> Chord:
 
 
 def _normal_chain(node: Chain) -> Node:
-    """Errbacks of a chain are those of each step, of a chord among them only the body's; callbacks are the last one's."""
+    """Errbacks of a chain are those of each step (of a chord, the body); its callbacks are the last step's."""
     return _with(_chained(list(map(normal, node.steps))), node.links, node.errbacks)
 
 

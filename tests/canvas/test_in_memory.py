@@ -1,4 +1,4 @@
-"""The fixed workflows in this process: with a worker in a thread, and eagerly. Both come to what the interpreter says."""
+"""The fixed workflows in this process, with a worker in a thread and eagerly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("ledger")
     app = make_app("celerylite", "memory://canvas", "cache+memory://", ledger=str(directory))
     with start_worker(app, concurrency=2, pool="threads", perform_ping_check=False):
-        yield Stage(app, Ledger(directory), timeout=5.0)
+        yield Stage(app, Ledger(directory), timeout=1.0)
     app.close()
 
 

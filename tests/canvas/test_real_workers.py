@@ -1,4 +1,4 @@
-"""Real workers do with a workflow what the interpreter says: ours, with our clients and with Celery's, and Celery's with ours."""
+"""Real workers do what the interpreter says: ours, with our clients and Celery's, and Celery's, with ours."""
 
 from __future__ import annotations
 
