@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import states
 from celerylite.backends.chords import Part
+from celerylite.canvas.errbacks import called_in_place
 from celerylite.context import Context
 from celerylite.exceptions import ChordError
 from celerylite.message import Message
 from celerylite.utils.einfo import ExceptionInfo
-from celerylite.utils.functional import arity_greater
 
 if TYPE_CHECKING:
     from celerylite.backends.chords import Ended
@@ -184,16 +184,10 @@ def _listed(value: Any) -> list[Any]:
 def _send_errbacks(found: Following, app: Any, context: Context) -> None:
     """Old-style errbacks get the id of the task that has failed, and are called as tasks."""
     for errback in context.errbacks or ():
-        if not _is_new_style(app, errback):
+        errback = app.signature(errback)
+        if not called_in_place(errback):
             root_id = context.root_id or context.id
-            found.add(app.signature(errback).collect((context.id,), parent_id=context.id, root_id=root_id))
-
-
-def _is_new_style(app: Any, errback: Any) -> bool:
-    """New-style errbacks take (request, exc, traceback) and are called in the worker; old ones get the task's id."""
-    errback = app.signature(errback)
-    task = app.tasks.get(errback["task"])
-    return task is not None and arity_greater(task.__header__ or task.run, 1)
+            found.add(errback.collect((context.id,), parent_id=context.id, root_id=root_id))
 
 
 def call_errbacks(execution: Execution) -> None:
@@ -206,8 +200,9 @@ def call_errbacks(execution: Execution) -> None:
 def _call_errbacks(app: Any, context: Context, exc: BaseException, traceback: str | None) -> None:
     for errback in context.errbacks or ():
         try:
-            if _is_new_style(app, errback):
-                app.signature(errback)(context, exc, traceback)
+            signature = app.signature(errback)
+            if called_in_place(signature):
+                signature(context, exc, traceback)
         except Exception:  # user code
             logger.exception("Errback %r of task %s failed", errback, context.id, extra={"action": "errback"})
 
@@ -299,8 +294,9 @@ def apply_eagerly(execution: Execution) -> None:
             app.signature(callback).apply((outcome.value,))
     elif outcome.state == states.FAILURE:
         for errback in context.errbacks or ():
-            if not _is_new_style(app, errback):
-                app.signature(errback).apply((context.id,))
+            signature = app.signature(errback)
+            if not called_in_place(signature):
+                signature.apply((context.id,))
 
 
 def started_meta(context: Context) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celerylite import states
+from celerylite.canvas.errbacks import called_in_place
 from celerylite.canvas.signatures import Signature, maybe_signature
 from celerylite.context import Context
 from celerylite.exceptions import ChordError
 from celerylite.result import EagerResult
 from celerylite.result_set import ResultSet
-from celerylite.utils.functional import arity_greater, maybe_list
+from celerylite.utils.functional import maybe_list
 
 if TYPE_CHECKING:
     from celerylite.canvas.chords import _chord
@@ -96,8 +97,7 @@ def _fail(sig: Signature, exc: Any, *, call_errbacks: bool) -> Any:
 
 
 def _call_errback(errback: Signature, sig: Signature, exc: Any) -> None:
-    task = errback.type
-    if arity_greater(task.__header__ or task.run, 1):
+    if called_in_place(errback):
         request = Context(id=sig.id, task=sig["task"], args=sig["args"], kwargs=sig["kwargs"], is_eager=True)
         errback(request, exc, None)
     else:
