@@ -249,7 +249,7 @@ def _fail_body(found: Following, app: Any, body: Any, exc: BaseException, traceb
             _send_errbacks(found, app, context)
     root_id = ended.root_id or ended.task_id
     for signature, error in _members(app, body, exc):
-        _Failure(found, app, error, traceback, root_id).step(signature)
+        _Failure(found, app, error, traceback, root_id).step(signature, body["options"].get("chord"))
 
 
 def _members(app: Any, body: Any, exc: BaseException) -> Iterator[tuple[Any, BaseException]]:

@@ -53,6 +53,10 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         """`left | right`, for signatures of all kinds."""
         if not isinstance(right, Signature):
             return NotImplemented
+        if isinstance(right, group) and not right.tasks and not _is_empty_chain(left):
+            return left.clone()
+        if isinstance(left, group) and not left.tasks:
+            return right.clone()
         if isinstance(left, group):
             return _after_group(left, right)
         if isinstance(left, _chord) and not (isinstance(right, _chain | group)):
@@ -178,7 +182,7 @@ class chain(_chain):  # noqa: N801 (Celery's name)
 
 
 def _steps_of(sig: Signature) -> list[Any]:
-    """The steps of a chain, with what the chain itself says about errors; anything else is one step."""
+    """The steps of a chain, with the callbacks and errbacks of the chain itself; anything else is one step."""
     if not isinstance(sig, _chain):
         return [sig]
     errbacks = maybe_list(sig["options"].get("link_error")) or []
@@ -188,6 +192,9 @@ def _steps_of(sig: Signature) -> list[Any]:
         for errback in errbacks:
             step.link_error(errback)
         steps.append(step)
+    if steps:
+        for callback in maybe_list(sig["options"].get("link")) or []:
+            steps[-1].link(callback)
     return steps
 
 
@@ -196,6 +203,10 @@ def _unrolled(sig: Signature) -> Signature:
     if isinstance(sig, group) and len(sig.tasks) == 1:
         return sig.tasks[0].clone()
     return sig
+
+
+def _is_empty_chain(sig: Signature) -> bool:
+    return isinstance(sig, _chain) and not sig.tasks
 
 
 def _after_group(left: group, right: Signature) -> Any:

@@ -50,7 +50,7 @@ def apply_chord(sig: _chord, body: Signature, args: Any, kwargs: Any, options: d
     if error is not None:
         result = _fail(body, ChordError(f"Dependency {error.id} raised {error.result!r}"), call_errbacks=True)
     else:
-        result = body.apply(([part.result for part in parts],))
+        result = body.apply((_values(header.results),))
     _eldest(result).parent = header
     return result
 
@@ -61,6 +61,11 @@ def _parts(results: Iterable[Any]) -> Iterator[Any]:
             yield from _parts(result.results)
         else:
             yield result
+
+
+def _values(results: Iterable[Any]) -> list[Any]:
+    """Of each part its value: a list where the part ends with a group."""
+    return [_values(result.results) if isinstance(result, ResultSet) else result.result for result in results]
 
 
 def _eldest(result: Any) -> Any:
@@ -82,6 +87,8 @@ def _fail(sig: Signature, exc: Any, *, call_errbacks: bool) -> Any:
     kind = sig.get("subtask_type")
     if kind == "chain":
         first, *later = sig._prepared()  # type: ignore[attr-defined]
+        for errback in maybe_list(sig["options"].get("link_error")) or ():
+            first.link_error(errback)
         result = _fail(first, exc, call_errbacks=call_errbacks)
         return _failed(later, result, exc)
     if kind == "group":

@@ -20,7 +20,7 @@ def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("ledger")
     app = make_app("celerylite", "memory://canvas", "cache+memory://", ledger=str(directory))
     with start_worker(app, concurrency=2, pool="threads", perform_ping_check=False):
-        yield Stage(app, Ledger(directory), timeout=1.0)
+        yield Stage(app, Ledger(directory), timeout=10.0)
     app.close()
 
 
@@ -28,7 +28,7 @@ def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def eager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("ledger")
     app = make_app("celerylite", "memory://eager", "cache+memory://", {"task_always_eager": True}, str(directory))
-    yield Stage(app, Ledger(directory), timeout=1.0)
+    yield Stage(app, Ledger(directory), timeout=10.0)
     app.close()
 
 
