@@ -157,11 +157,25 @@ class Bench:
     @contextmanager
     def worker(self, contestant: Contestant, concurrency: int = 1) -> Iterator[Worker]:
         """A worker in its own session; stopped warm, and killed when that takes too long."""
-        worker = Worker(self, contestant, concurrency)
+        words = ("-A", "tasks", "worker", "-c", str(concurrency), *contestant.worker_flags)
+        worker = Worker(self, contestant, words)
         try:
             yield worker
         finally:
             worker.stop()
+
+    @contextmanager
+    def beat(self, contestant: Contestant, schedule: dict[str, Any]) -> Iterator[Worker]:
+        """A beat with the schedule that beat_tasks.py makes of `schedule`; stopped at the end."""
+        file = self.directory / f"{contestant.library}-schedule"
+        for path in self.directory.glob(f"{file.name}*"):
+            path.unlink()
+        words = ("-A", "beat_tasks", "beat", "-s", str(file), "--pidfile", "")
+        beat = Worker(self, contestant, words, BENCH_SCHEDULE=json.dumps(schedule))
+        try:
+            yield beat
+        finally:
+            beat.stop()
 
     def marks(self, label: str) -> list[dict[str, Any]]:
         """What the tasks have written so far under this label."""
@@ -180,16 +194,16 @@ class Bench:
 
 
 class Worker:
-    """A running worker process with its children."""
+    """A running worker, or beat, with its child processes."""
 
-    def __init__(self, bench: Bench, contestant: Contestant, concurrency: int) -> None:
+    def __init__(self, bench: Bench, contestant: Contestant, words: tuple[str, ...], **environment: str) -> None:
         self.contestant = contestant
         self._log_path = bench.directory / f"{contestant.name.replace(' ', '-')}.log"
-        command = [sys.executable, "-m", contestant.library, "-A", "tasks", "worker", "-c", str(concurrency)]
         with self._log_path.open("wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(
-                [*command, *contestant.worker_flags], env=bench.environment(contestant), cwd=bench.directory,
+                [sys.executable, "-m", contestant.library, *words],
+                env={**bench.environment(contestant), **environment}, cwd=bench.directory,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )
 

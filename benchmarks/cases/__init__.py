@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cases import canvas, drain, eta, footprint, publish, roundtrip
+from cases import beat, canvas, drain, eta, footprint, publish, roundtrip
 from support import Case
 
 CASES: tuple[Case, ...] = (
-    *publish.CASES, *drain.CASES, *roundtrip.CASES, *canvas.CASES, *eta.CASES, *footprint.CASES,
+    *publish.CASES, *drain.CASES, *roundtrip.CASES, *canvas.CASES, *eta.CASES, *footprint.CASES, *beat.CASES,
 )
