@@ -129,8 +129,8 @@ class CacheBackend(KeyValueStoreBackend):
         """Count up atomically."""
         return self.client.incr(key)
 
-    def _open_count(self, key: Any) -> None:
-        self.client.set(key, 0, self.expires)
+    def _open_count(self, key: Any, value: int) -> None:
+        self.client.set(key, value, self.expires)
 
     def expire(self, key: Any, value: int) -> None:
         """Have a key deleted after so many seconds."""

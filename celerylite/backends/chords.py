@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = get_logger("celerylite.backends.base")
 
+#: Behind the key of a chord's count: how many threads have seen that it has ended.
+ENDED = ".ended"
+
 
 @dataclass(slots=True)
 class Part:
@@ -180,11 +183,12 @@ class CountingChords(Chords):
             return super().start_chords(chords)
         for chord in chords:
             chord.results.save(backend=self)
-            self._open_count(self.get_key_for_chord(chord.group_id))  # type: ignore[attr-defined]
+            self._open_count(self.get_key_for_chord(chord.group_id, ENDED), 0)  # type: ignore[attr-defined]
+            self._open_count(self.get_key_for_chord(chord.group_id), -chord.size)  # type: ignore[attr-defined]
         return []
 
-    def _open_count(self, key: Any) -> None:
-        self.set(key, 0)  # type: ignore[attr-defined]
+    def _open_count(self, key: Any, value: int) -> None:
+        self.set(key, value)  # type: ignore[attr-defined]
 
     def count_parts(self, parts: Iterable[Part]) -> list[Ended]:
         """Count parts; a chord has ended when all of its records are there."""
@@ -194,32 +198,29 @@ class CountingChords(Chords):
         return [chord for chord in ended if chord is not None]
 
     def _count(self, part: Part) -> Ended | None:
-        key = self.get_key_for_chord(part.group_id)  # type: ignore[attr-defined]
         try:
-            count = self.incr(key)  # type: ignore[attr-defined]
+            missing = -self.incr(self.get_key_for_chord(part.group_id))  # type: ignore[attr-defined]
         except KeyError:
-            logger.warning("Chord %r has ended or expired; a part of it came late", part.group_id)
+            missing = 0  # there is no count any more, nor a header
+        if missing > 0:
             return None
         saved = self.restore_group(part.group_id, cache=False)  # type: ignore[attr-defined]
         if saved is None:
             logger.warning("Chord %r has ended or expired; a part of it came late", part.group_id)
-            return None
-        if count < sum(1 for _ in leaves(saved)):
             return None
         ended = looked_up(self, saved, part)
         return None if ended is None or self._is_taken(part.group_id) else ended
 
     def _is_taken(self, group_id: str) -> bool:
         """Whether another thread was the first to see that the chord has ended."""
-        key = self.get_key_for_chord(group_id, ".done")  # type: ignore[attr-defined]
         try:
-            return self.incr(key) > 1  # type: ignore[attr-defined]
+            return self.incr(self.get_key_for_chord(group_id, ENDED)) > 1  # type: ignore[attr-defined]
         except KeyError:
-            self._open_count(key)
-            return self.incr(key) > 1  # type: ignore[attr-defined]
+            return True
 
     def finish_chord(self, ended: Ended) -> None:
-        """Forget the count and the saved header."""
+        """Forget the counts and the saved header."""
+        self.delete(self.get_key_for_chord(ended.group_id, ENDED))  # type: ignore[attr-defined]
         self.delete(self.get_key_for_chord(ended.group_id))  # type: ignore[attr-defined]
         self.delete(self.get_key_for_group(ended.group_id))  # type: ignore[attr-defined]
 
