@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from select import select
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
 from celerylite.brokers.envelope import decode, redelivered
 from celerylite.brokers.redis_access import check
-from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Unlocked, name_of, warn_if_lost
+from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, Unlocked, name_of, warn_if_lost
 from celerylite.brokers.redis_link import Link, LinkError, OnReply, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_settling import finish_command, settle_arguments
@@ -43,22 +42,6 @@ DIRECT = 4
 BACKLOG = 12
 #: Seconds that a process which is ending waits for a server that is gone.
 PATIENCE = 8.0
-
-
-@dataclass(slots=True)
-class Taking:
-    """A take on its way."""
-
-    #: The connection that it was asked on.
-    epoch: int
-    #: The lists in the order in which the answer numbers them.
-    lists: list[bytes]
-    #: The first sequence number.
-    first: int
-    #: When (`uptime`).
-    asked: float
-    #: The answer, once it is here.
-    got: list[Any]
 
 
 class RedisConsumer(Consumer):

@@ -28,6 +28,22 @@ class Held(Delivery):
     sure_until: float
 
 
+@dataclass(slots=True)
+class Taking:
+    """A take on its way."""
+
+    #: The connection that it was asked on.
+    epoch: int
+    #: The lists in the order in which the answer numbers them.
+    lists: list[bytes]
+    #: The first sequence number.
+    first: int
+    #: When (`uptime`).
+    asked: float
+    #: The answer, once it is here.
+    got: list[Any]
+
+
 class Unlocked:
     """`with` for a link that one thread uses; `contextlib` would cost 2 µs a task."""
 

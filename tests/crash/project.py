@@ -63,6 +63,7 @@ def make_app(
     app = library.Celery("crash", broker=broker, backend=backend, set_as_current=current)
     app.conf.update(settings)
     _add_tasks(app, ledger)
+    _add_workflow_tasks(app, ledger)
     return app
 
 
@@ -104,6 +105,30 @@ def _add_tasks(app: Any, ledger: Ledger) -> None:
     def die(self: Any, how: str) -> None:
         ledger.start(self.request.id)
         DEATHS[how]()
+
+
+def _add_workflow_tasks(app: Any, ledger: Ledger) -> None:
+    @app.task(name="crash.plus", bind=True, shared=False)
+    def plus(self: Any, x: int, y: int = 0) -> int:
+        ledger.start(self.request.id)
+        ledger.finish(self.request.id)
+        return x + y
+
+    @app.task(name="crash.total", bind=True, shared=False)
+    def total(self: Any, values: list[int]) -> int:
+        ledger.start(self.request.id)
+        ledger.finish(self.request.id)
+        return sum(values)
+
+    @app.task(name="crash.fail", bind=True, shared=False)
+    def fail(self: Any, *args: Any) -> None:
+        ledger.start(self.request.id)
+        ledger.finish(self.request.id)
+        raise ValueError("on purpose")
+
+    @app.task(name="crash.errback", shared=False)
+    def errback(task_id: str) -> None:
+        ledger.write("errback", task_id)
 
 
 def _watch_worker(library: str, ledger: Ledger) -> None:
