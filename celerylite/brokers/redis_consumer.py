@@ -86,6 +86,7 @@ class RedisConsumer(Consumer):
         self._direct = 0
         self._taken_at = 0.0
         self._ends: float | None = None
+        self._number = 0
         #: What settlements have said about chords.
         self._ended: list[Any] = []
         self.set_queues(queues)
@@ -104,6 +105,7 @@ class RedisConsumer(Consumer):
         self._held = key(scripts.HELD) + ident
         self._inbox = key(scripts.INBOX) + ident
         self._moved = key(scripts.MOVED) + ident
+        self._settled = key(scripts.SETTLED) + ident
         self._leases = key(scripts.LEASES)
         #: The beginning of an acknowledgement: one a task, so it is packed once.
         self._hdel = b"*3\r\n$4\r\nHDEL\r\n$%d\r\n%b\r\n" % (len(self._held), self._held)
@@ -356,11 +358,15 @@ class RedisConsumer(Consumer):
             if not acked:
                 self.ack(delivery)
             return True
-        args = [b"", b"", b"1"] if acked else [*name_of(delivery.tag, delivery.raw), b"0"]
-        args += settle_arguments(self.broker, settlement)
-        command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", self._held, self._inbox, self._moved, *args)
+        keys = [self._settled if acked else self._held, self._inbox, self._moved]
+        args = self._arguments(settlement)
         on_reply: OnReply | None = None if acked else warn_if_lost
         with self._writing as link:
+            if acked:
+                name = (self._next_number() if settlement.messages or settlement.commands else b"", b"", b"1")
+            else:
+                name = (*name_of(delivery.tag, delivery.raw), b"0")
+            command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", *keys, *name, *args)
             if settlement.counts:
                 on_reply = self._heed(on_reply)
             # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task
@@ -370,6 +376,22 @@ class RedisConsumer(Consumer):
             self._posting(lambda: link.post(command, on_reply, hold=hold))
             self._trim(link)
             return not link.holding
+
+    def _next_number(self) -> bytes:
+        """Numbers what is settled without being held: nothing else tells a repetition."""
+        self._number += 1
+        return b"%d" % self._number
+
+    def _arguments(self, settlement: Settlement) -> list[bytes]:
+        """The words of a settlement; to find where its messages go, the server may have to be asked."""
+        while True:
+            try:
+                return settle_arguments(self.broker, settlement)
+            except self.broker.connection_errors as exc:
+                self._complain(exc)
+                if self._out_of_patience():
+                    raise
+                self._sleep(self._pause)
 
     def _heed(self, on_reply: OnReply | None) -> OnReply:
         """Look for ended chords in the answer to a command that is about to be posted."""

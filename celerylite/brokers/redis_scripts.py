@@ -22,12 +22,13 @@ INBOX = "celerylite.inbox."
 #: Set per consumer: the fields that somebody else took from it; a consumer that comes back from the dead looks here.
 MOVED = "celerylite.moved."
 MOVED_TTL = 86400
+#: Number per consumer: the last settlement of a task that was acknowledged early; a repetition is known by it.
+SETTLED = "celerylite.settled."
 #: Sorted set in the result store's database: chords whose header has ended and whose body is not sent, scored by when
 #: housekeeping takes them on. Member: `<group id>\0<id of the last part>\0<root id>\0<priority>`.
 CHORDS = "celerylite.chords"
 #: One key of each kind.
-KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED)
-
+KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED, SETTLED, CHORDS)
 
 
 #: Most bytes that one take may carry, so that a batch of 10 MB messages does not become a gigabyte.
@@ -113,15 +114,19 @@ redis.call('HSET', KEYS[1], ARGV[2], raw)
 return 1
 """)
 
-#: Finish a task. KEYS: held, inbox, moved. ARGV: field, message, 1 if it is acknowledged already (then both are not
-#: looked at), and commands. Returns what they gave; where the message was held no more nothing is done, and the answer
-#: is 0 if somebody else has taken it, 2 if not: then this is a repetition.
+#: Finish a task. KEYS: held, inbox, moved. ARGV: field, message, 0, and commands. Returns what they gave; where the
+#: message was held no more nothing is done, and the answer is 0 if somebody else has taken it, 2 if not: then this is a
+#: repetition. Where the message is acknowledged already: KEYS: what was settled last, …; ARGV: the number of this one
+#: ('' where repeating does no harm), '', 1, and commands.
 SETTLE = Script(SUCCEEDED + CHORD + RUN + """
 if ARGV[3] ~= '1' then""" + _LET_GO + """
   if n == 0 then
     """ + _NAME + """
     return 2 - 2 * redis.call('SISMEMBER', KEYS[3], name)
   end
+elseif ARGV[1] ~= '' then
+  if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return 2 end
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', """ + str(MOVED_TTL) + """)
 end
 return run(4)
 """)
