@@ -24,10 +24,10 @@ end
 """
 
 #: Count one task of a chord's header, under the keys that Celery's workers use (`.j` results, `.d` who has been
-#: counted, `.s` and `.t` how many there will be, `.c` who sends the body, or "done") and two of ours (`.b` the body,
-#: and the sorted set of chords whose header has ended and whose body is not sent). `i` is where PART stands in ARGV;
-#: behind it: the group's key, who is counted (`<task id>:<index>`), index, the part, 1 if ordered, seconds to live of
-#: the keys and of the saved group (0 for ever), the body, what to note about the chord, and the sorted set's key.
+#: counted, `.s` and `.t` how many there will be, `.c` who sends the body, or "done") and two of ours (`.b` the body, at
+#: the end, and the sorted set of chords whose header has ended and whose body is not sent). `i` is where PART stands in
+#: ARGV; behind it: the group's key, who is counted (`<task id>:<index>`), index, the part, 1 if ordered, seconds to live
+#: of the keys and of the saved group (0 for ever), the body, what to note about the chord, and the sorted set's key.
 #: Returns nil, or for the last part what was noted, the body, the saved group and the parts.
 CHORD_CLAIM, CHORD_CLAIM_TTL, CHORD_DONE_TTL = "celerylite", 30, 300
 #: Seconds that the worker which counted the last part has to send the body, before housekeeping does it.
@@ -53,15 +53,16 @@ local function part(i)
     if kind == 'list' then redis.call('RPUSH', key .. '.j', ARGV[i + 4])
     else redis.call('ZADD', key .. '.j', ARGV[i + 3], ARGV[i + 4]) end
   end
-  redis.call('SET', key .. '.b', ARGV[i + 8], 'NX')
   if ttl > 0 then
-    for _, suffix in ipairs({{'.j', '.t', '.s', '.d', '.b'}}) do redis.call('EXPIRE', key .. suffix, ttl) end
+    for _, suffix in ipairs({{'.j', '.t', '.s', '.d'}}) do redis.call('EXPIRE', key .. suffix, ttl) end
   end
   if saved_ttl > 0 then redis.call('EXPIRE', key, saved_ttl) end
   local size = (redis.call('GET', key .. '.s') or 0) + (redis.call('GET', key .. '.t') or 0)
   local count = redis.call(kind == 'list' and 'LLEN' or 'ZCARD', key .. '.j')
   if size == 0 or math.max(count, redis.call('SCARD', key .. '.d')) < size then return nil end
   redis.call('ZADD', ARGV[i + 10], 'NX', clock() + {CHORD_GRACE}, about)
+  redis.call('SET', key .. '.b', ARGV[i + 8])
+  if ttl > 0 then redis.call('EXPIRE', key .. '.b', ttl) end
   if claim then return nil end
   redis.call('SET', key .. '.c', '{CHORD_CLAIM}', 'EX', {CHORD_CLAIM_TTL})
   return ended(about, key)

@@ -97,7 +97,7 @@ def test_a_part_that_fails(client: Client, mixed: Mixed) -> None:
     result = client.chord([client.sig("add", 1), client.sig("fail", "ValueError", "no"), client.sig("add", 2)])(body)
     with pytest.raises(Exception, match="no"):
         result.get(timeout=20)
-    assert result.state == "FAILURE"
+    wait_for(lambda: client.app.AsyncResult(result.id).state == "FAILURE", what="the body's record")
     found = type(client.app.AsyncResult(result.id).result)
     assert found is client.errors.ChordError
     [called] = wait_for(lambda: mixed.site.ledger.events("errback", result.id), what="the errback")
@@ -119,7 +119,8 @@ def test_chains_groups_and_chords_in_a_header(client: Client) -> None:
 
 
 def test_a_chain_that_ends_in_a_group_in_a_header(client: Client) -> None:
-    header = [client.sig("add", 1), client.chain(client.sig("add", 1), client.group(client.sig("add", 3), client.sig("add", 4)))]
+    end = client.group(client.sig("add", 3), client.sig("add", 4))
+    header = [client.sig("add", 1), client.chain(client.sig("add", 1), end)]
     assert client.chord(header)(client.sig("same")).get(timeout=20) == [1, [4, 5]]
 
 
