@@ -26,8 +26,8 @@ end
 #: Count one task of a chord's header, under the keys that Celery's workers use (`.j` results, `.d` who has been
 #: counted, `.s` and `.t` how many there will be, `.c` who sends the body, or "done") and two of ours (`.b` the body, at
 #: the end, and the sorted set of chords whose header has ended and whose body is not sent). `i` is where PART stands in
-#: ARGV; behind it: the group's key, who is counted (`<task id>:<index>`), index, the part, 1 if ordered, seconds to live
-#: of the keys and of the saved group (0 for ever), the body, what to note about the chord, and the sorted set's key.
+#: ARGV; behind it: the group's key, who is counted (`<task id>:<index>`), index, the part, 1 if ordered, seconds to
+#: live of the keys and of the saved group (0 for ever), the body, what to note about the chord, the sorted set's key.
 #: Returns nil, or for the last part what was noted, the body, the saved group and the parts.
 CHORD_CLAIM, CHORD_CLAIM_TTL, CHORD_DONE_TTL = "celerylite", 30, 300
 #: Seconds that the worker which counted the last part has to send the body, before housekeeping does it.
