@@ -26,6 +26,9 @@ PRIORITY = 5
 #: The entry, and the task, that clean the result store.
 CLEANUP = "celery.backend_cleanup"
 
+#: The header by which a worker can tell that beat has sent a task.
+SENT_BY_BEAT = "celery_beat_task"
+
 logger = get_logger("celery.beat")
 
 
@@ -261,7 +264,8 @@ class Scheduler:
                 self._do_sync()
 
     def _options_of(self, entry: Any) -> dict[str, Any]:
-        return entry.options or {}
+        options = entry.options or {}
+        return {**options, "headers": {**(options.get("headers") or {}), SENT_BY_BEAT: True}}
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
         """Send a task that is not registered here."""

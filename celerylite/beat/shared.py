@@ -394,10 +394,11 @@ class SharedScheduler(Scheduler):
 
     def _options_of(self, entry: Any) -> dict[str, Any]:
         # The first call of an entry gets the tick's id; where a subclass makes several, the others get random ones.
-        if self._task_id is None or "task_id" in (entry.options or {}):
-            return super()._options_of(entry)
-        task_id, self._task_id = self._task_id, None
-        return {**(entry.options or {}), "task_id": task_id}
+        options = super()._options_of(entry)
+        if self._task_id is not None:
+            options.setdefault("task_id", self._task_id)
+            self._task_id = None
+        return options
 
     def _not_sent(self, entry: Any, exc: Exception) -> None:
         self._failure = exc

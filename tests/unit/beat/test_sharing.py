@@ -40,6 +40,7 @@ def test_the_message_is_that_of_the_entry(beats: Beats) -> None:
     assert message.body == b'[[1, 2], {"x": 3}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
     assert message.properties["priority"] == 7
     assert message.headers["h"] == "v"
+    assert message.headers["celery_beat_task"] is True
     assert message.headers["id"] == ticks.task_id("beats", "a", NOON + 10)
 
 
