@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celerylite.beat.entry import EDITABLE
 from celerylite.message import json_dumps, json_loads
 from celerylite.schedules import maybe_schedule, to_line
 from celerylite.utils.log import get_logger
+
+if TYPE_CHECKING:
+    from celerylite.brokers.base import Notebook
 
 logger = get_logger("celery.beat")
 
@@ -39,6 +42,36 @@ def loads(note: bytes) -> dict[str, Any]:
 def is_whole(fields: Mapping[str, Any]) -> bool:
     """Whether the fields are an entry by themselves, and not a change of the code's."""
     return "task" in fields
+
+
+class Overlay:
+    """Keeps a scheduler's entries what the code and the notes make of them."""
+
+    def __init__(self, scheduler: Any, book: Notebook) -> None:
+        self.scheduler = scheduler
+        self.book = book
+        #: What the code says, where notes hide it.
+        self.own = dict(scheduler.schedule)
+        self._noted: set[str] = set()
+        self._version: int | None = None
+
+    def read(self) -> bool:
+        """See what was added, changed and removed at run time; False if it was nothing, and at the first call."""
+        first = self._version is None
+        if not first and self.book.version() == self._version:
+            return False
+        version, notes = self.book.read()
+        found = combined(self.scheduler, self.own, notes)
+        schedule = self.scheduler.schedule
+        for name in self._noted - set(found):
+            if name in self.own:
+                schedule[name] = self.own[name]
+            else:
+                schedule.pop(name, None)
+        changed = bool(found or self._noted)
+        schedule.update(found)
+        self._noted, self._version = set(found), version
+        return changed and not first
 
 
 def combined(scheduler: Any, own: Mapping[str, Any], notes: Mapping[str, bytes]) -> dict[str, Any]:

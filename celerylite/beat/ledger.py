@@ -6,10 +6,11 @@ in this process, which must then be the only beat (`LocalLedger`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers
+from celerylite.beat.runs import Run
 from celerylite.brokers.base import Claim, Notebook
 from celerylite.exceptions import ImproperlyConfigured
 
@@ -44,6 +45,17 @@ class Ledger:
     def publish(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """As `Broker.publish_once`."""
         return self.place.publish_once(claims)
+
+    def forget(self, wanted: Container[str], before: float) -> None:
+        """Delete the notes of entries that are in no schedule and ran last `before`."""
+        stored = self.entries.read()[1]
+        old = [
+            name
+            for name, note in self.runs.read()[1].items()
+            if name not in wanted and name not in stored and _last_tick(note) < before
+        ]
+        if old:
+            self.runs.change(drop=old)
 
     def clock(self) -> float:
         """The time that all beats agree on."""
@@ -132,6 +144,13 @@ def _result_store(app: Celery) -> Broker | None:
     except (ImproperlyConfigured, KeyError):
         return None
     return place if place.notebook(book_names(app)[0]) is not None else None
+
+
+def _last_tick(note: bytes) -> float:
+    try:
+        return Run.read(note).tick
+    except ValueError:
+        return 0.0
 
 
 def _without_messages(claim: Claim) -> Claim:

@@ -8,27 +8,21 @@ is there a moment later.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from celerylite.beat import definitions, ledger, ticks
+from celerylite.beat import ledger, ticks
+from celerylite.beat.agenda import BATCH, Agenda
 from celerylite.beat.clocks import Clock
-from celerylite.beat.entry import event_t
+from celerylite.beat.definitions import Overlay
 from celerylite.beat.outbox import Outbox
+from celerylite.beat.plans import Firing, Plan
 from celerylite.beat.runs import Run
-from celerylite.beat.scheduler import PRIORITY, Scheduler, logger
+from celerylite.beat.scheduler import logger
 from celerylite.brokers.base import Claim
 from celerylite.utils.time import humanize_seconds
 from celerylite.utils.uuids import uuid
-
-#: Seconds between two looks at what was changed at run time, and at the clocks; the longest that beat sleeps.
-POLL = 1.0
-
-#: Most claims in one trip.
-BATCH = 200
 
 #: Most batches between two looks.
 BATCHES = 20
@@ -40,48 +34,16 @@ FORGET = 800 * 86400.0
 BEHIND = (0.1, 0.4)
 
 
-@dataclass(slots=True)
-class Plan:
-    """One entry on its way from tick to tick."""
-
-    entry: Any
-    #: Its note as we know it; None where there is none.
-    seen: bytes | None
-    run: Run
-    #: Its place in the heap; others that mention it are out of date.
-    event: event_t | None = None
-
-
-@dataclass(slots=True)
-class Firing:
-    """A tick that is about to be claimed."""
-
-    plan: Plan
-    claim: Claim
-    run: Run
-    #: The tick after it, where that is known.
-    next: float | None
-    #: Whether a task is sent for it.
-    sends: bool
-
-
-class SharedScheduler(Scheduler):
+class SharedScheduler(Agenda):
     """Sends each tick's task exactly once, however many of it run."""
 
     def __init__(self, app: Any, *args: Any, clock: Clock | None = None, **kwargs: Any) -> None:
         self.id = uuid()
-        self.clock = clock or Clock()
-        self.ledger: Any = None
-        self._plans: dict[str, Plan] = {}
-        #: What the code says, where run-time entries hide it.
-        self._own: dict[str, Any] = {}
-        self._stored: set[str] = set()
-        self._version: int | None = None
+        self._overlay: Overlay | None = None
         self._looked: float | None = None
-        self._behind = 0.0
         self._task_id: str | None = None
         self._failure: Exception | None = None
-        super().__init__(app, *args, **kwargs)
+        super().__init__(app, *args, clock=clock, **kwargs)
 
     # -- the loop
 
@@ -113,24 +75,6 @@ class SharedScheduler(Scheduler):
 
         return (OperationalError, *self.app.broker.connection_errors)
 
-    @property
-    def _poll(self) -> float:
-        return min(POLL, self.max_interval)
-
-    def _pause(self) -> float:
-        """Seconds until there is something to do."""
-        heap = self._heap
-        while heap and not self._is_current(heap[0]):
-            heapq.heappop(heap)
-        wait = self._poll
-        if heap:
-            wait = min(wait, heap[0].time + self._behind - self.clock.time())
-        return max(wait, 0.0)
-
-    def _is_current(self, event: event_t) -> bool:
-        plan = self._plans.get(event.entry.name)
-        return plan is not None and plan.event is event
-
     # -- what is there
 
     def _look_around(self) -> None:
@@ -143,29 +87,17 @@ class SharedScheduler(Scheduler):
             self.ledger = ledger.choose(self.app)
             if self.ledger.warning:
                 logger.warning("beat: %s", self.ledger.warning, extra={"action": "not_shared"})
-        if self._version is None:
+        if self._overlay is None:
             self.clock.follow(self.ledger.clock)
-            self._own = dict(self.schedule)
-            self._forget_old_notes()
+            self.ledger.forget(self.schedule, self.clock.time() - FORGET)
+            self._overlay = Overlay(self, self.ledger.entries)
         jump = self.clock.jumped()
         if jump:
             self._after_jump(jump)
-        self._read_definitions()
+        if self._overlay.read():
+            logger.info("beat: Schedule changed.", extra={"action": "schedule_changed"})
         self._follow_schedule()
         self._looked = now
-
-    def _forget_old_notes(self) -> None:
-        """Delete the notes of entries that nobody has had for a long time."""
-        notes, now, old = self.ledger.runs.read()[1], self.clock.time(), []
-        for name, note in notes.items():
-            try:
-                if name not in self._own and now - Run.read(note).tick > FORGET:
-                    old.append(name)
-            except ValueError:
-                old.append(name)
-        stored = self.ledger.entries.read()[1]
-        if old := [name for name in old if name not in stored]:
-            self.ledger.runs.change(drop=old)
 
     def _after_jump(self, jump: float) -> None:
         direction = "forward" if jump > 0 else "back"
@@ -177,24 +109,6 @@ class SharedScheduler(Scheduler):
         )  # fmt: skip
         for plan in self._plans.values():
             self._plan_next(plan)
-
-    def _read_definitions(self) -> None:
-        """See what was added, changed and removed at run time."""
-        book = self.ledger.entries
-        if self._version is not None and book.version() == self._version:
-            return
-        version, notes = book.read()
-        found = definitions.combined(self, self._own, notes)
-        for name in self._stored - set(found):
-            if name in self._own:
-                self.schedule[name] = self._own[name]
-            else:
-                self.schedule.pop(name, None)
-        if self._version is not None and (found or self._stored):
-            logger.info("beat: Schedule changed.", extra={"action": "schedule_changed"})
-        self.schedule.update(found)
-        self._stored = set(found)
-        self._version = version
 
     def _follow_schedule(self) -> None:
         """Make plans for what is new in the schedule, and drop those of what is gone."""
@@ -233,30 +147,6 @@ class SharedScheduler(Scheduler):
         for entry in entries:
             self._plan_next(self._plans[entry.name])
 
-    def _look(self, names: list[str]) -> list[bytes | None]:
-        found: list[bytes | None] = []
-        for start in range(0, len(names), 1000):
-            found += self.ledger.runs.look(names[start : start + 1000])
-        return found
-
-    def _learn(self, plan: Plan, note: bytes | None) -> None:
-        """What the shared note says goes for this beat, too."""
-        plan.seen = note or None
-        if not note:
-            return
-        try:
-            plan.run = Run.read(note)
-        except ValueError as exc:
-            logger.error("beat: %s: %s; starting anew", plan.entry.name, exc, extra={"action": "bad_note"})
-            return
-        self._tell_entry(plan)
-
-    def _tell_entry(self, plan: Plan) -> None:
-        """Keep the fields of the entry that Celery's users and other packages read."""
-        last = plan.run.tick if plan.run.sent is None else plan.run.sent
-        plan.entry.last_run_at = ticks.moment(last)
-        plan.entry.total_run_count = plan.run.count
-
     # -- when
 
     def _plan_next(self, plan: Plan) -> None:
@@ -278,20 +168,6 @@ class SharedScheduler(Scheduler):
             due = self.clock.time() + self.max_interval
         self._push(plan, due)
 
-    def _push(self, plan: Plan, due: float | None) -> None:
-        if due is None:
-            plan.event = None
-            return
-        plan.event = event_t(due, PRIORITY, plan.entry)
-        if self._heap is None:
-            self._heap = []
-        heapq.heappush(self._heap, plan.event)
-
-    def _asked(self, plan: Plan) -> float:
-        """When to ask the schedule of another package (again)."""
-        is_due, wait = self.is_due(plan.entry)
-        return self.clock.time() + (0 if is_due else self._seconds(wait))
-
     def _return_from_the_future(self, plan: Plan) -> None:
         """An interval must not wait until the clock has come again to where it once wrongly was."""
         every, ahead = ticks.interval(plan.entry), plan.run.tick - self.clock.time()
@@ -303,18 +179,6 @@ class SharedScheduler(Scheduler):
             self._claim([self._skip(plan, self.clock.time(), None)])
 
     # -- sending
-
-    def _take_due(self) -> list[Plan]:
-        """Plans whose time has come, at most a batch of them."""
-        heap, horizon = self._heap or [], self.clock.time() - self._behind
-        found: list[Plan] = []
-        while heap and heap[0].time <= horizon and len(found) < BATCH:
-            event = heapq.heappop(heap)
-            plan = self._plans.get(event.entry.name)
-            if plan is not None and plan.event is event:
-                plan.event = None
-                found.append(plan)
-        return found
 
     def _fire(self, plans: list[Plan]) -> bool:
         """Claim and send what is due; returns whether there was something."""

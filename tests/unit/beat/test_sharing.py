@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from celerylite import signals
 from celerylite.beat import BeatLazyFunc, SharedScheduler, ticks
-from celerylite.beat.shared import BATCH
+from celerylite.beat.agenda import BATCH
 from celerylite.schedules import BaseSchedule, schedstate
 from tests.support.beats import START, Beats, ago
 
