@@ -68,15 +68,19 @@ class ResultStoreLedger(Ledger):
     def publish(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Claim each tick, then send its task; what cannot be sent is not claimed any more."""
         answers = self.place.publish_once([_without_messages(claim) for claim in claims])
-        won = [claim for claim, answer in zip(claims, answers, strict=True) if answer is None]
-        sent = 0
-        try:
-            for claim in won:
-                if claim.messages:
-                    self.broker.publish_many(claim.messages)
-                sent += 1
-        finally:
-            self._undo(won[sent:])
+        won = [number for number, answer in enumerate(answers) if answer is None]
+        for done, number in enumerate(won):
+            try:
+                if claims[number].messages:
+                    self.broker.publish_many(claims[number].messages)
+            except BaseException:
+                self._undo([claims[number] for number in won[done:]])
+                if not done:
+                    raise
+                # Those before were sent, and must not be tried again; these are as they were.
+                for number in won[done:]:
+                    answers[number] = claims[number].seen or b""
+                break
         return answers
 
     def _undo(self, claims: Iterable[Claim]) -> None:

@@ -60,6 +60,8 @@ class Scheduler:
         self.data: Any = maybe_evaluate({} if schedule is None else schedule)
         self.max_interval = max_interval or app.conf.beat_max_loop_interval or self.max_interval
         self.Producer = Producer or app.amqp.Producer
+        #: Only where a subclass or its user brings a producer: the app's own broker is the shorter way.
+        self._sends_by_kombu = Producer is not None or type(self).producer is not Scheduler.producer
         self._heap: list[event_t] | None = None
         self.old_schedulers: dict[str, Any] | None = None
         self.sync_every_tasks = app.conf.beat_sync_every if sync_every_tasks is None else sync_every_tasks
@@ -175,7 +177,7 @@ class Scheduler:
         entry = self.reserve(event.entry)
         if self.old_schedulers is not None:
             self.old_schedulers[entry.name] = entry
-        self.apply_entry(event.entry, producer=self.producer)
+        self.apply_entry(event.entry, producer=self.producer if self._sends_by_kombu else None)
         heapq.heappush(heap, event._replace(time=self._when(entry, self._seconds(next_time)), entry=entry))
 
     def populate_heap(self, event_t: Any = event_t, heapify: Callable[..., Any] = heapq.heapify) -> None:

@@ -57,7 +57,8 @@ class Beats:
 
     def app(self, schedule: dict[str, Any], **conf: Any) -> Celery:
         """The project's app, as one process has it."""
-        app = Celery("beats", broker=self.url, backend="cache+memory://", set_as_current=False, **{**self.conf, **conf})
+        settings = {"result_backend": "cache+memory://", **self.conf, **conf}
+        app = Celery("beats", broker=self.url, set_as_current=False, **settings)
         app.now = self.clock.now  # type: ignore[method-assign]
         app.conf.beat_schedule = {
             name: {"task": f"task.{name}", **({"schedule": entry} if not isinstance(entry, dict) else entry)}
