@@ -53,18 +53,15 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         """`left | right`, for signatures of all kinds."""
         if not isinstance(right, Signature):
             return NotImplemented
-        if isinstance(right, group) and not right.tasks and not _is_empty_chain(left):
-            return left.clone()
-        if isinstance(left, group) and not left.tasks:
-            return right.clone()
+        if isinstance(right, group) and not right.tasks and isinstance(left, group | _chain):
+            return left  # `task | group() | body` however is a chord without parts, as in Celery
         if isinstance(left, group):
             return _after_group(left, right)
+        right = _unrolled(right)
         if isinstance(left, _chord) and not (isinstance(right, _chain | group)):
             joined = left.clone()
             joined.body = joined.body | right
             return joined
-        if isinstance(right, group):
-            right = _unrolled(right)
         if not isinstance(left, _chain):
             return _chain(left, *_steps_of(right), app=left._app)
         return _after_chain(left, right)
@@ -174,6 +171,8 @@ class chain(_chain):  # noqa: N801 (Celery's name)
     def __new__(cls, *tasks: Any, **kwargs: Any) -> Any:
         if not kwargs and tasks and (len(tasks) > 1 or not isinstance(tasks[0], dict)):
             steps = as_list(tasks if len(tasks) > 1 else tasks[0])
+            if all(type(step) is Signature for step in steps):
+                return _chain(*steps)  # nothing to combine; `|` copies all steps at each step
             return reduce(or_, steps, _chain())
         return super().__new__(cls, *tasks, **kwargs)
 
@@ -205,16 +204,14 @@ def _unrolled(sig: Signature) -> Signature:
     return sig
 
 
-def _is_empty_chain(sig: Signature) -> bool:
-    return isinstance(sig, _chain) and not sig.tasks
-
-
 def _after_group(left: group, right: Signature) -> Any:
     return _chord(left, body=right.clone(), app=left._app)
 
 
 def _after_chain(left: _chain, right: Signature) -> Any:
     steps, more = _steps_of(left), _steps_of(right)
+    if isinstance(right, _chain) and steps and not all(type(step) is Signature for step in (steps[-1], *more)):
+        return reduce(or_, more, left)
     if not steps:
         if len(more) == 1 and isinstance(right, group | _chord):
             return right
@@ -224,7 +221,7 @@ def _after_chain(left: _chain, right: Signature) -> Any:
         steps[-1] = _after_group(last, right)
         if len(steps) > 1 and isinstance(steps[-2], _chord):
             steps[-2:] = [steps[-2] | steps[-1]]
-    elif isinstance(last, _chord):
+    elif isinstance(last, _chord) and not isinstance(right, _chord):
         steps[-1] = last.clone()
         steps[-1].body = last.body | right
     else:

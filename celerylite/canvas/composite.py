@@ -20,6 +20,10 @@ _PLACE = frozenset((
 ))  # fmt: skip
 
 
+#: Keys of `kwargs` that are no arguments.
+_MEMBERS = frozenset(("body", "header", "kwargs", "tasks"))
+
+
 class Composite(Signature):
     """A signature that is made of others."""
 
@@ -48,9 +52,10 @@ class Composite(Signature):
         for key in [key for key, value in merged.items() if value is None]:
             del merged[key]
         args, kwargs = tuple(args or ()), kwargs or {}
+        own_kwargs = {key: value for key, value in self["kwargs"].items() if key not in _MEMBERS}
         if self["immutable"]:
-            return tuple(self["args"]), {}, merged
-        return args + tuple(self["args"]), kwargs, merged
+            return tuple(self["args"]), own_kwargs, merged
+        return args + tuple(self["args"]), {**own_kwargs, **kwargs}, merged
 
     def _stamp_each(self, tasks: Iterable[Any], visitor: Any, append_stamps: bool, headers: dict[str, Any]) -> None:
         for task in tasks:

@@ -39,16 +39,18 @@ class group(Composite):  # noqa: N801 (Celery's name)
                 members = [members.clone()]
         if not isinstance(members, list | tuple) or not all(isinstance(task, Signature) for task in members):
             members = as_list(members)
+        elif members is not tasks:
+            members = members[:]  # the caller's list stays the caller's
         super().__init__("celery.group", (), {"tasks": members}, **options)
         self.subtask_type = "group"
 
     @classmethod
     def from_dict(cls, d: Any, app: Celery | None = None) -> group:
         """The group that a dict describes."""
-        tasks = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"]]
-        made = cls(tasks, app=app, **d["options"])
+        tasks = d["kwargs"]["tasks"]
+        made = cls([maybe_signature(task, app=app) for task in tasks], app=app, **d["options"])
         made["args"] = tuple(d.get("args") or ())
-        made["kwargs"] = {**d["kwargs"], "tasks": made["kwargs"]["tasks"]}
+        made["kwargs"] = {**d["kwargs"], "tasks": tuple(made.tasks) if isinstance(tasks, tuple) else made.tasks}
         made["immutable"] = d.get("immutable", False)
         return made
 
@@ -62,7 +64,8 @@ class group(Composite):  # noqa: N801 (Celery's name)
         rest = options.pop("chain", None)
         if rest:
             # Celery gives each member what follows, so that it runs as often as there are members.
-            return self._with_body(rest)._emit(dispatch, args, kwargs, options)
+            header = group([*self.tasks], app=self._app, task_id=options.pop("task_id", None))
+            return self.TYPES["chain"](header, *following(rest, self._app))._emit(dispatch, args, kwargs, options)
         if options.pop("link", None):
             raise TypeError("Cannot add link to group: use a chord")
         if options.pop("link_error", None):
@@ -100,9 +103,6 @@ class group(Composite):  # noqa: N801 (Celery's name)
         args, kwargs, options = self._merged(args, kwargs, options)
         group_id = options.pop("task_id", None) or uuid()
         return apply_group(self, group_id, args, kwargs, without_place(options))
-
-    def _with_body(self, rest: list[Any]) -> Any:
-        return self.TYPES["chord"](self.clone(), self.TYPES["chain"](*following(rest, self._app)), app=self._app)
 
     def _flat(self, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Iterator[tuple[Signature, Any, Any]]:
         """The members with the arguments they are to be given; those of groups among them in their place."""
@@ -142,8 +142,7 @@ class group(Composite):  # noqa: N801 (Celery's name)
         options.update((key, value) for key, value in given.items() if value is not None)
         members, results, index = [], [], group_index or 0
         for member, args, kwargs in self._flat():
-            if args or kwargs:
-                member = member.clone(args, kwargs)
+            member = member.clone(args, kwargs)  # one signature may be in a group more than once
             results.append(member.freeze(group_index=index, **ids))
             members.append(member)
             index += member._parts()
@@ -182,10 +181,9 @@ class group(Composite):  # noqa: N801 (Celery's name)
 
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
         """Give each member a countdown of its own: `start` seconds, and `step` more for each, up to `stop`."""
-        seconds = start
-        for task in self.tasks:
-            task.set(countdown=seconds)
-            seconds = start if stop is not None and seconds + step >= stop else seconds + step
+        for position, task in enumerate(self.tasks):
+            seconds = start + position * step
+            task.set(countdown=seconds if stop is None else min(seconds, stop))
         return self
 
     # -- as a value

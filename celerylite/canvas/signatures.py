@@ -173,8 +173,8 @@ class Signature(dict[str, Any]):
             task=self["task"],
             args=args,
             kwargs=kwargs,
-            # Lists among the options (callbacks) must not be shared with the copy.
-            options={key: list(v) if isinstance(v, list) else v for key, v in options.items()},
+            # Callbacks must not be shared with the copy, nor theirs.
+            options={key: _copies(v) if isinstance(v, list) else v for key, v in options.items()},
             subtask_type=self.get("subtask_type"),
             immutable=self.get("immutable", False),
         )
@@ -399,6 +399,10 @@ class Signature(dict[str, Any]):
             return self.type.apply_async
         except KeyError:  # as above
             return partial(self.app.send_task, self["task"])
+
+
+def _copies(items: list[Any]) -> list[Any]:
+    return [item.clone() if isinstance(item, Signature) else item for item in items]
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
