@@ -33,8 +33,8 @@ def test_group(tasks: Tasks, run: Any) -> None:
 
 
 def test_chord(tasks: Tasks, run: Any) -> None:
-    result = run(group(tasks.add.s(1), tasks.add.s(2) | group(tasks.add.s(3), tasks.add.s(4))) | tasks.total.s(), 10)
-    assert result.get() == 11 + 15 + 16
+    result = run(group(tasks.add.s(1), tasks.add.s(2) | group(tasks.add.s(3), tasks.add.s(4))) | tasks.note.s(), 10)
+    assert result.get() == [11, [15, 16]]
     assert len(result.parent.results) == 2
     assert run(chord([], tasks.total.s())).get() == 0
 
