@@ -13,6 +13,7 @@ from typing import Any
 
 from celerylite import states
 from celerylite.backends.base import BaseKeyValueStoreBackend, SyncBackendMixin
+from celerylite.backends.sqlite_chords import SqliteChords
 from celerylite.backends.sqlite_waiting import Wait
 from celerylite.backends.waiting import TIMED_OUT
 from celerylite.brokers.sqlite_address import DEFAULT_URL, parse
@@ -28,7 +29,7 @@ COUNT = (
 )
 
 
-class SqliteBackend(BaseKeyValueStoreBackend, SyncBackendMixin):
+class SqliteBackend(SqliteChords, BaseKeyValueStoreBackend, SyncBackendMixin):
     """Results in a file. Safe to be shared by threads; a forked child opens the file anew."""
 
     supports_autoexpire = True

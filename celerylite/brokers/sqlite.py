@@ -14,14 +14,27 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import sqlite_schema as schema
-from celerylite.brokers.base import Broker, Claim, Consumer, DeadLetter, Keeper, Notebook, QueueStats, Unreadable
+from celerylite.brokers.base import (
+    Broker,
+    Claim,
+    Consumer,
+    DeadLetter,
+    EndedChord,
+    Keeper,
+    Notebook,
+    QueueStats,
+    Settlement,
+    Unreadable,
+)
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.sqlite_address import parse
 from celerylite.brokers.sqlite_bells import DELAYED, queue_bell
+from celerylite.brokers.sqlite_chords import do_commands, drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link, database
 from celerylite.brokers.sqlite_notebook import SqliteNotebook, claim_one
 from celerylite.utils.clock import uptime
+from celerylite.brokers.sqlite_results import write_result
 from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
@@ -224,6 +237,18 @@ class SqliteBroker(Broker):
         """Whether `backend` stores in this very file."""
         return getattr(backend, "sqlite_path", None) == self.address.path
 
+    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> list[Any]:
+        """Send what the end of a chord sets off, unless somebody else has done so, and forget the chord."""
+        rows = self.rows(settlement.messages)
+
+        def work(link: Link) -> list[Any]:
+            with link:
+                ended = settle(link, settlement, rows) if drop_chord(link, chord) else []
+            link.sync()
+            return ended
+
+        return self.database.run(work)
+
     def bury(self, link: Link, raw: bytes, queue: str, priority: int, reason: str) -> None:
         """Within a transaction: set a message aside."""
         try:
@@ -247,6 +272,17 @@ def send_rows(link: Link, rows: Sequence[Row]) -> None:
     link.many(schema.SEND, rows)
     for queue, _, due, _ in rows:
         link.ring(queue_bell(queue) if due is None else DELAYED)
+
+
+def settle(link: Link, settlement: Settlement, rows: Sequence[Row]) -> list[Any]:
+    """Within a transaction: what a task leaves behind, `rows` being its messages; returns the chords that it ended."""
+    store = settlement.store
+    if store is not None:
+        write_result(link, store.key, store.record, getattr(store.record, "state", ""), store.ttl)
+    ended = do_commands(link, settlement.commands) if settlement.commands else []
+    if rows:
+        send_rows(link, rows)
+    return ended
 
 
 def level(priority: int | None) -> int:

@@ -17,13 +17,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import sqlite_schema as schema
-from celerylite.brokers.base import Consumer, Delivery, Settlement, Store
+from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
 from celerylite.brokers.envelope import decode, redelivered
-from celerylite.brokers.sqlite import send_rows
+from celerylite.brokers.sqlite import Row, settle
 from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_bell
+from celerylite.brokers.sqlite_chords import drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link
 from celerylite.brokers.sqlite_marks import EARLY, LATE, PLACES, Marks
-from celerylite.brokers.sqlite_results import write_result
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ class Held(Delivery):
     sure_until: float
     #: Whether it came alone.
     alone: bool
-    #: Whether a mark has acknowledged it, so that its row is still to be deleted.
-    marked: bool = False
 
 
 class SqliteConsumer(Consumer):
@@ -86,8 +84,10 @@ class SqliteConsumer(Consumer):
         self._marks = Marks(self.database.bells, self.id)
         self._sequence = 0
         self._extended = float("-inf")
-        #: Marked messages that left nothing behind; their rows go with the next transaction.
+        #: Messages acknowledged by a mark; their rows go with the next take.
         self._finished: list[Held] = []
+        #: Chords whose last part was settled here, and nobody has asked for yet.
+        self._ended: list[Any] = []
         self._pause = 0.0
         self._ends: float | None = None
         self._version = -1
@@ -251,7 +251,8 @@ class SqliteConsumer(Consumer):
                 self._marks.set(delivery.number, EARLY if ack else LATE)
                 # After the mark, not before: a process put to sleep in between must notice when it wakes.
                 if uptime() < delivery.sure_until:
-                    delivery.marked = ack
+                    if ack:
+                        self._finished.append(delivery)
                     return True
             elif not ack and uptime() < delivery.sure_until:
                 return True
@@ -303,8 +304,6 @@ class SqliteConsumer(Consumer):
         with self._lock:
             if self.serial and self._marks.get(delivery.number) == LATE and self.fresh(delivery):
                 self._marks.set(delivery.number, EARLY)
-                delivery.marked = True
-            if delivery.marked:
                 self._finished.append(delivery)
             else:
                 self._insist(lambda link: link.execute(schema.LET_GO, self._name(delivery)))
@@ -312,28 +311,40 @@ class SqliteConsumer(Consumer):
     def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
         """Store, send and acknowledge in one transaction; nothing is held back."""
         assert isinstance(delivery, Held)
-        if settlement.store is None and not settlement.messages:
-            if delivery.marked or not acked:
+        if settlement.store is None and not settlement.messages and not settlement.commands:
+            if not acked:
                 self.ack(delivery)
             return True
         rows = self.broker.rows(settlement.messages) if settlement.messages else []
         with self._lock:
-            done = self._insist(lambda link: self._settle(link, delivery, settlement.store, rows, acked))
-        if done is False:
+            ended = self._insist(lambda link: self._settle(link, delivery, settlement, rows, acked))
+            self._ended += ended or ()
+        if ended is None and not self._out_of_patience():
             logger.warning(
                 "A task finished after its lease had run out; whoever has it now will store its result.",
                 extra={"action": "lease_lost"},
             )
         return True
 
-    def _settle(self, link: Link, delivery: Held, store: Store | None, rows: Any, acked: bool) -> bool:
-        if (delivery.marked or not acked) and not self._let_go(link, delivery) and not acked:
-            return False
-        if store is not None:
-            write_result(link, store.key, store.record, getattr(store.record, "state", ""), store.ttl)
-        if rows:
-            send_rows(link, rows)
-        return True
+    def _settle(
+        self, link: Link, delivery: Held, settlement: Settlement, rows: Sequence[Row], acked: bool
+    ) -> list[Any] | None:
+        """Within a transaction: the chords that have ended with it, None where the message is not ours any more."""
+        if not acked and not self._let_go(link, delivery):
+            return None
+        return settle(link, settlement, rows)
+
+    def ended_chords(self) -> list[Any]:
+        """The chords whose last part was settled here since the last time."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> None:
+        """Send what the end of a chord sets off, unless somebody else has done so, and forget the chord."""
+        rows = self.broker.rows(settlement.messages)
+        with self._lock:
+            done = self._insist(lambda link: settle(link, settlement, rows) if drop_chord(link, chord) else [])
+            self._ended += done or ()
 
     def requeue(self, delivery: Delivery) -> None:
         """Give a message back to the front of its queue, marked as redelivered."""

@@ -58,6 +58,26 @@ CREATE TABLE waiter (
 ) WITHOUT ROWID;
 CREATE INDEX waiter_bell ON waiter (bell);
 
+CREATE TABLE chord (
+    key BLOB PRIMARY KEY,
+    size INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    expires REAL,
+    ended REAL,
+    about BLOB,
+    body BLOB,
+    saved BLOB
+);
+CREATE INDEX chord_expires ON chord (expires) WHERE expires IS NOT NULL;
+CREATE INDEX chord_ended ON chord (ended) WHERE ended IS NOT NULL;
+CREATE TABLE part (
+    chord BLOB NOT NULL,
+    task TEXT NOT NULL,
+    place REAL NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (chord, task)
+);
+
 CREATE TABLE queue (
     name TEXT PRIMARY KEY,
     expires REAL NOT NULL,

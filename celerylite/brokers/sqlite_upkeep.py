@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from celerylite.brokers.sqlite_bells import Bells
+from celerylite.brokers.sqlite_chords import drop_expired
 
 if TYPE_CHECKING:
     from celerylite.brokers.sqlite_file import Link
@@ -52,6 +53,9 @@ class Upkeep:
             with link:
                 statement = "DELETE FROM result WHERE id IN (SELECT id FROM result WHERE expires <= ? LIMIT ?)"
                 return link.execute(statement, (now, MOST)).rowcount == MOST
+        if link.read("SELECT 1 FROM chord WHERE expires <= ? LIMIT 1", (now,)):
+            with link:
+                drop_expired(link, now)
         if link.read("SELECT 1 FROM queue WHERE expires <= ? LIMIT 1", (now,)):
             with link:
                 drop_queues(link, [row[0] for row in link.read("SELECT name FROM queue WHERE expires <= ?", (now,))])

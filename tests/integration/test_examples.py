@@ -43,6 +43,7 @@ EXPECTED = {
     "edit_schedule.py": [
         "beat sent it: 3", "now at: 09:00", "at once: 7", "enabled: False", r"entries: \[\]",
     ],
+    "embedded.py": [r"from the file: \[0, 2, 4\]", r"celerylite\.db"],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip
 
