@@ -33,8 +33,8 @@ from celerylite.brokers.sqlite_bells import DELAYED, queue_bell
 from celerylite.brokers.sqlite_chords import do_commands, drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link, database
 from celerylite.brokers.sqlite_notebook import SqliteNotebook, claim_one
-from celerylite.utils.clock import uptime
 from celerylite.brokers.sqlite_results import write_result
+from celerylite.utils.clock import uptime
 from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:

@@ -42,6 +42,11 @@ def redis(request: pytest.FixtureRequest) -> Place:
     return Place(request.getfixturevalue("redis_url"), exchanges=False)
 
 
+def sqlite(request: pytest.FixtureRequest) -> Place:
+    """A file."""
+    return Place(f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db")
+
+
 def rabbitmq(request: pytest.FixtureRequest) -> Place:
     """Classic queues, with ten priorities."""
     server: RabbitServer = request.getfixturevalue("rabbit_server")
@@ -74,6 +79,7 @@ SLOW = pytest.mark.slow
 PLACES: list[Any] = [
     memory,
     redis,
+    sqlite,
     pytest.param(rabbitmq, marks=SLOW),
     pytest.param(rabbitmq_quorum, marks=SLOW),
     pytest.param(filesystem, marks=SLOW),

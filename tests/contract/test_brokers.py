@@ -205,7 +205,7 @@ def test_one_consumer_of_many_queues(bench: Bench, place: Place, most: int) -> N
 def test_urgent_ones_first(bench: Bench, place: Place) -> None:
     if not place.priorities:
         pytest.skip("this broker has no priorities")
-    urgent, usual = (0, 9) if place.url.startswith(("redis", "memory")) else (9, 0)
+    urgent, usual = (0, 9) if place.url.startswith(("redis", "memory", "sqlite")) else (9, 0)
     bench.send("usual", properties={"priority": usual})
     bench.send("urgent", properties={"priority": urgent})
     assert run(bench.consumer(), 2) == ["urgent", "usual"]
