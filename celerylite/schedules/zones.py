@@ -15,6 +15,9 @@ UTC = timezone.utc
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
 
+#: Earlier moments are taken for this one: they stand for "never", and there is no day before the first.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+
 #: From a naive time to the first one of the rule that is later, whole seconds only; None: there is none.
 Walls = Callable[[datetime], "datetime | None"]
 
@@ -26,6 +29,7 @@ def moment_of(wall: datetime, zone: tzinfo, fold: int = 0) -> datetime:
 
 def next_moment(walls: Walls, moment: datetime, zone: tzinfo, every_hour: bool) -> datetime | None:
     """The first moment strictly after `moment` that the rule `walls` means in `zone`, in UTC."""
+    moment = max(moment, EARLIEST)
     if zone is UTC:
         due = walls(moment.astimezone(UTC).replace(tzinfo=None))
         return None if due is None else due.replace(tzinfo=UTC)

@@ -6,7 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import MINYEAR, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -154,6 +154,14 @@ def test_the_starting_deadline(app: Celery, deadline: int | None, last_run: time
     app.conf.beat_cron_starting_deadline = deadline
     hourly = crontab(minute=0, hour=hour, app=app, nowfun=lambda: NOON)
     assert hourly.is_due(NOON - last_run).is_due is due
+
+
+def test_what_has_never_run_is_due(app: Celery) -> None:
+    # redbeat's word for "never", in the zone of the schedule.
+    app.conf.timezone = "Europe/Berlin"
+    nightly = crontab(30, 2, app=app, nowfun=lambda: NOON)
+    assert nightly.is_due(datetime(MINYEAR, 1, 2, tzinfo=nightly.tz)).is_due
+    assert nightly.is_due(datetime.min).is_due
 
 
 def test_remaining_delta_is_the_step_to_the_next_time(app: Celery) -> None:
