@@ -79,11 +79,12 @@ class Service:
 
     def get_scheduler(self, lazy: bool = False, extension_namespace: str = "celery.beat_schedulers") -> Any:
         """A new scheduler; a `lazy` one has not read its schedule yet."""
-        return self._scheduler_class(extension_namespace)(
+        return self.scheduler_class(extension_namespace)(
             app=self.app, schedule_filename=self.schedule_filename, max_interval=self.max_interval, lazy=lazy
         )
 
-    def _scheduler_class(self, namespace: str) -> Any:
+    def scheduler_class(self, namespace: str = "celery.beat_schedulers") -> Any:
+        """The scheduler's class; ImportError where its name leads nowhere."""
         name = self.scheduler_cls
         if not isinstance(name, str):
             return name

@@ -197,6 +197,7 @@ def _explained(ctx: Context) -> Iterator[Entries]:
     """The app's entries; what they raise becomes a sentence with the fix."""
     from celerylite.beat.entries import UnknownEntry  # lazy, as all of beat: 30 ms that the other commands do not need
 
+    _warn_of_other_schedulers(ctx)
     entries = ctx.obj.app.schedule_entries
     try:
         yield entries
@@ -206,6 +207,19 @@ def _explained(ctx: Context) -> Iterator[Entries]:
         raise click.ClickException(_sentence(error)) from error
     except (ValueError, TypeError) as error:
         raise click.UsageError(_sentence(error)) from error
+
+
+def _warn_of_other_schedulers(ctx: Context) -> None:
+    """Schedulers of other packages keep their schedule elsewhere: what is shown and changed here is not theirs."""
+    from celerylite.beat import Service, SharedScheduler  # lazy, as above
+
+    name = ctx.obj.app.conf.beat_scheduler
+    try:
+        found = Service(ctx.obj.app, scheduler_cls=name).scheduler_class()
+    except ImportError:
+        return  # beat itself will say so
+    if not issubclass(found, SharedScheduler):
+        ctx.obj.error(f"The setting beat_scheduler is {name!r}, which does not read the entries that are kept here.")
 
 
 def _unknown(entries: Entries, name: str) -> str:

@@ -180,6 +180,13 @@ def test_schedules_of_others_show_themselves(run: Run, app: Celery) -> None:
     assert listed(run)["other"]["schedule"] == "<own: five>"
 
 
+def test_schedulers_of_others_are_not_changed_here(run: Run, app: Celery) -> None:
+    app.conf.beat_scheduler = "celery.beat:Scheduler"
+    assert "does not read the entries" in run("disable", "own").stderr
+    app.conf.beat_scheduler = "no.such:Scheduler"
+    assert run("enable", "own").stderr == ""
+
+
 class Forgetful(MemoryBroker):
     """A broker that has no place for notes, as most of kombu's."""
 
