@@ -121,8 +121,11 @@ class Retrying:
         if isinstance(sig, canvas._chain) and not sig.tasks:
             raise ImproperlyConfigured("Cannot replace with an empty chain")
         sig = sig.clone()
-        if sig._ends_in_group():
-            sig = canvas._chain(sig, self._get_app().tasks["celery.accumulate"].s(index=0), app=self._get_app())
+        gather = self._get_app().tasks["celery.accumulate"].s(index=0)
+        if isinstance(sig, canvas.group):  # not a chain: there, a group of one is its member
+            sig = canvas._chord(sig, gather, app=self._get_app())
+        elif sig._ends_in_group():
+            sig = canvas._chain(sig, gather, app=self._get_app())
         if not request.is_eager:  # an eager task follows itself up, with what the signature returns
             _take_over(sig, request)
         sig.freeze(request.id)

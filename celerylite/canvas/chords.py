@@ -168,6 +168,7 @@ class _chord(Composite):  # noqa: N801 (Celery's name)
 
     def link_error(self, errback: Any) -> Any:
         """Call `errback` when the chord fails; with `task_allow_error_cb_on_chord_header`, for each part that does."""
+        errback = maybe_signature(errback, app=self._app)
         if self.app.conf.task_allow_error_cb_on_chord_header:
             for task in self.tasks:
                 task.link_error(errback.clone())

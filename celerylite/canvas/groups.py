@@ -112,7 +112,7 @@ class group(Composite):  # noqa: N801 (Celery's name)
             if isinstance(member, group):
                 more_args, more_kwargs, _ = member._merged(args, kwargs, {})
                 yield from member._flat(more_args, more_kwargs)
-            elif type(member) is Signature or member._parts():
+            elif type(member) is Signature or member["subtask_type"] == "chord" or member._parts():
                 yield member, args, kwargs
 
     def _parts(self) -> int:
@@ -160,7 +160,7 @@ class group(Composite):  # noqa: N801 (Celery's name)
 
     def link(self, callback: Any) -> Any:
         """Call `callback` with the result of the first member; a chord's body gets all of them."""
-        return self.tasks[0].link(callback.clone().set(immutable=True))
+        return self.tasks[0].link(maybe_signature(callback, app=self._app, clone=True).set(immutable=True))
 
     def link_error(self, errback: Any) -> Any:
         """Call `errback` for each member that fails."""

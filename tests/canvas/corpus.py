@@ -61,7 +61,9 @@ CHORDS = [
     chord((chord((t,), t), t), t), chord((chord((t, t), group(t, t)), t), t), chord((chain(t, chord((t, t), t)), t), t),
     chord((chain(t, chord((t, t), group(t, t))), t), t), chain(chord((t, t), t), t), chain(t, chord((t, t), t), t),
     chain(t, chord((), t), t), chain(t, chord((t,), t), t), chain(chord((t, t), t, links=(t,)), t),
-    chain(chord((t, t), chord((t, t), t)), group(t, t), t),
+    chain(chord((t, t), chord((t, t), t)), group(t, t), t), chord((t, t), chain(t, group(t, t)), links=(t,)),
+    group(chord((t, t), group()), t), chord((chord((t, t), group()), t), t), chain(group(group(t, t)), t),
+    group(chain(t, t), t, links=(t,)), chord((t, t), group(t, t), links=(t,)),
 ]  # fmt: skip
 CHORD_FAILURES = [
     chord((t, f), t), chord((t, f), Task(errbacks=(NEW, OLD))), chord((t, f), t, errbacks=(NEW, OLD)),
@@ -86,6 +88,7 @@ REPLACED = [
     chain(t, becomes(chord((t, t), t)), t), chain(t, becomes(group(t, f)), e),
     chain(t, becomes(group(t, f), errbacks=(NEW,)), e), chord((becomes(t), t), t), chord((becomes(f), t), o),
     chord((becomes(group(t, t)), t), t), chord((becomes(chain(t, t)), t), t), chord((becomes(chord((t, t), t)), t), t),
+    becomes(group()), becomes(group(t)), chord((becomes(group()), t), t), chain(t, becomes(group()), t),
     chord((t, t), becomes(t)), chord((t, t), becomes(chord((t, f), e))), group(becomes(group(t, t)), t),
 ]  # fmt: skip
 

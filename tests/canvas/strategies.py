@@ -61,7 +61,7 @@ def links(depth: int) -> st.SearchStrategy[tuple[Node, ...]]:
 
 
 def chains(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
-    steps = st.lists(inner.filter(lambda node: node != Group()), min_size=2, max_size=4).map(tuple)
+    steps = st.lists(inner.filter(_is_something), min_size=2, max_size=4).map(tuple)
     return st.builds(Chain, steps=steps, links=links(depth), errbacks=rarely((), errbacks)).map(_one_end)
 
 
@@ -71,7 +71,7 @@ def _one_end(chain: Chain) -> Chain:
 
 
 def groups(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
-    members = st.lists(inner, max_size=4).map(tuple)
+    members = st.lists(inner.filter(_is_something), max_size=4).map(tuple)
     callbacks = rarely((), st.just((Task(),))) if depth else st.just(())
     return st.builds(Group, members=members, links=callbacks, errbacks=rarely((), errbacks)).map(_nobody_to_link)
 
@@ -82,8 +82,14 @@ def _nobody_to_link(group: Group) -> Group:
 
 
 def chords(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    inner = inner.filter(_is_something)
     header = st.lists(inner, max_size=4).map(tuple)
     return st.builds(Chord, header=header, body=inner, links=links(depth), errbacks=rarely((), errbacks))
+
+
+def _is_something(node: Node) -> bool:
+    """Empty groups within others are left to the fixed workflows: what they do hangs on how they came there."""
+    return not isinstance(node, Group) or bool(node.members)
 
 
 def rarely(usual: object, other: st.SearchStrategy) -> st.SearchStrategy:
