@@ -51,6 +51,12 @@ def connect(
     `find_queue` gives the queue of a name, where that is not one of the app's (`app.amqp.queues`).
     Raises `ImproperlyConfigured` for a transport that cannot carry tasks.
     """
+    broker = _connect(app, connection, worker)
+    broker.known_queues = lambda: app.amqp.queues.values()
+    return broker
+
+
+def _connect(app: Any, connection: Connection | None, worker: str) -> Broker:
     from celerylite.exceptions import ImproperlyConfigured
 
     try:
@@ -108,6 +114,7 @@ def connect_worker(app: Any, worker: str) -> Broker:
     broker = connect(app, app.connection_for_read(), worker)
     if app.conf.broker_read_url != app.conf.broker_write_url:
         broker.outlet = app.broker
+    broker.subscribe(app.amqp.queues.consume_from.values())
     return broker
 
 

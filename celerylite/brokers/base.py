@@ -183,6 +183,8 @@ class Broker(ABC):
     connection_errors: tuple[type[BaseException], ...] = (OSError,)
     #: Where a worker's own messages go, if it reads from one broker and writes to another (`broker_write_url`).
     outlet: Broker | None = None
+    #: The app's queues, for brokers that must know what is bound to a fan-out exchange.
+    known_queues: Callable[[], Iterable[Queue]] = tuple
 
     @abstractmethod
     def _send(self, messages: Sequence[Message]) -> None:
@@ -260,6 +262,9 @@ class Broker(ABC):
             except self.connection_errors as exc:
                 error = exc
         return error
+
+    def subscribe(self, queues: Iterable[Queue]) -> None:  # noqa: B027 (where the server copies messages itself)
+        """A worker is about to consume these queues: what it must know of those bound to fan-out exchanges."""
 
     def declare(self, queues: Iterable[Queue]) -> None:  # noqa: B027 (where there is nothing to do)
         """Make queues known to producers of any kind; what was declared before is not declared again."""

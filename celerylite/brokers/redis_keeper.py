@@ -19,8 +19,9 @@ from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import redelivered
 from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_consumer import BLOCK
+from celerylite.brokers.redis_fanout import Fanout, expire_if_private
 from celerylite.brokers.redis_held import INBOX, RUNNING, Held, name_of
-from celerylite.brokers.redis_link import ReplyError, pack
+from celerylite.brokers.redis_link import LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_unacked import LOOK_EVERY, Unacked
 
@@ -58,6 +59,7 @@ class RedisKeeper(Keeper):
         self.watch_link = broker.new_link()
         self.queues = list(queues)
         self._unacked = Unacked(broker, self.link)
+        self._fanout = Fanout(broker, self.queues)
         self._tracking: bool | None = None
         #: Whether the lists must be looked at; as long as not, the server will tell.
         self._look = True
@@ -68,6 +70,7 @@ class RedisKeeper(Keeper):
         """Extend the leases of consumers that are alive."""
         if not self.link.connected:
             check(self.broker, self.link, self.queues)
+        self._fanout.renew(self.link)
         idents = [_ident(consumer_id) for consumer_id in consumer_ids]
         if idents:
             self.link.call(
@@ -159,7 +162,10 @@ class RedisKeeper(Keeper):
         if if_gone:
             keys.append(self._key(scripts.LEASES))
             args = (*args, ident)
-        return self.link.call(pack(b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *args)) == 1
+        moved = self.link.call(pack(b"EVALSHA", script.sha, b"%d" % len(keys), *keys, *args)) == 1
+        if moved and script is scripts.RETURN:
+            expire_if_private(self.broker, self.link, key)
+        return moved
 
     def abandon(self, consumer_id: str, running: Iterable[Any]) -> list[Delivery]:
         """Return what a consumer of this worker that has died held, but for the messages that it ran.
@@ -219,6 +225,7 @@ class RedisKeeper(Keeper):
         Messages in lists on which nobody blocks are noticed here; `blocked` names the connections of consumers to wake.
         """
         tracking = self._watch()
+        self._fanout.deliver(self.link)
         if not tracking:
             self._look, timeout = True, min(timeout, POLL)
         lists = self._lists()
@@ -245,23 +252,25 @@ class RedisKeeper(Keeper):
         """Have the server tell `watch_link` when a key changes that `link` has read; False where it cannot."""
         if self._tracking and self.link.connected and self.watch_link.connected:
             return True
-        if self._tracking is False:
+        if self._tracking is False and self.watch_link.connected:
             return False
         self.watch_link.drop()
         self._look = True
         try:
             number = self.watch_link.call(pack(b"CLIENT", b"ID"))
             self.watch_link.call(pack(b"SUBSCRIBE", INVALIDATE))
+            self.watch_link.expect(self._on_change)
+            self._fanout.listen(self.watch_link)
             self.link.call(pack(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", b"%d" % number))
         except ReplyError as exc:
             logger.info("The broker cannot tell of changes (%s): looking every %s s", exc, POLL)
             self._tracking = False
             return False
-        self.watch_link.expect(self._on_change)
         self._tracking = True
         return True
 
     def _on_change(self, message: Any) -> None:
+        self._fanout.receive(message)
         self._look = True
 
     def _unblock(self, client_ids: Iterable[int]) -> None:
@@ -290,6 +299,10 @@ class RedisKeeper(Keeper):
 
     def close(self) -> None:
         """Disconnect."""
+        try:
+            self._fanout.forget(self.link)
+        except LinkError as exc:
+            logger.info("Could not delete what was broadcast to us: %s", exc)
         self.link.close()
         self.watch_link.close()
 

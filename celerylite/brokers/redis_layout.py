@@ -10,6 +10,8 @@ from typing import Any
 #: Between a queue's name and a priority step.
 SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (0, 3, 6, 9)
+#: Begins the names of lists that belong to one worker.
+FANOUT = "celerylite.fanout."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,18 @@ class Layout:
     unacked_index_key: str = "unacked_index"
     #: Seconds after which a message is taken from a kombu consumer that has not acknowledged it.
     visibility_timeout: float = 3600
+    #: What stands before the channels of fan-out exchanges (True: the database's number); whether routing keys count.
+    fanout_prefix: bool | str = True
+    fanout_patterns: bool = True
+    #: Queues of which each worker has a list of its own, and the worker.
+    private: frozenset[str] = frozenset()
+    owner: str = ""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Layout:
         """What an app's transport options say; those that are about other things are not looked at."""
-        given = {name: options[name] for name in cls.__slots__ if options.get(name) is not None}
+        names = (name for name in cls.__slots__ if name not in ("private", "owner"))
+        given = {name: options[name] for name in names if options.get(name) is not None}
         if "priority_steps" in given:
             given["priority_steps"] = tuple(sorted(given["priority_steps"])) or PRIORITY_STEPS
         return cls(**given)
@@ -43,6 +52,8 @@ class Layout:
 
     def list_key(self, queue: str, priority: int | None = 0) -> bytes:
         """The list in which messages of this priority wait."""
+        if queue in self.private:
+            queue = f"{FANOUT}{self.owner}{self.sep}{queue}"
         step = self.step(priority)
         return self.key(f"{queue}{self.sep}{step}" if step else queue)
 
@@ -52,11 +63,18 @@ class Layout:
 
     def queue_of(self, list_key: bytes) -> str:
         """The queue whose list it is."""
-        return list_key.decode("utf-8", "replace")[len(self.global_keyprefix) :].split(self.sep)[0]
+        words = list_key.decode("utf-8", "replace")[len(self.global_keyprefix) :].split(self.sep)
+        return words[1] if len(words) > 1 and words[0].startswith(FANOUT) else words[0]
 
     def step(self, priority: int | None) -> int:
         """The step that a priority belongs to; one below the first step goes to the last, as in kombu."""
         return self.priority_steps[bisect(self.priority_steps, min(max(priority or 0, 0), 9)) - 1]
+
+    def topic(self, exchange: str, routing_key: str, db: int) -> bytes:
+        """The channel on which kombu publishes messages to a fan-out exchange."""
+        prefix = "/{db}." if self.fanout_prefix is True else self.fanout_prefix or ""
+        name = f"{exchange}/{routing_key}" if routing_key and self.fanout_patterns else exchange
+        return self.key(prefix.format(db=db) + name)
 
     def order(self, queues: Sequence[str]) -> Any:
         """kombu's cycle that says in which order to look at queues; None for taking turns, the default."""

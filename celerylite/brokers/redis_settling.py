@@ -29,7 +29,7 @@ def settle_arguments(broker: RedisBroker, settlement: Settlement) -> list[bytes]
     if elsewhere:
         args += (b"2", b"SELECT", b"%d" % broker.connector.db)
     for message in settlement.messages:
-        args += counted(broker.command_for(message, queue, later=True) for queue in broker.queues_for(message))
+        args += counted(broker.commands_for(message))
     return args
 
 

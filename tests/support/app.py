@@ -13,6 +13,7 @@ import os
 from typing import Any
 
 from kombu import Exchange, Queue
+from kombu.common import Broadcast
 
 from .ledger import Ledger
 from .signal_log import change_settings_on_init, connect_logging_signals, connect_signals, take_over_logging
@@ -40,6 +41,8 @@ def make_app(
     settings = dict(conf or {})
     if settings.get("task_queues") == "exchanges":
         settings["task_queues"] = EXCHANGE_QUEUES
+    elif settings.get("task_queues") == "broadcast":
+        settings["task_queues"] = [Queue("celery"), Broadcast("everybody"), Broadcast("named", queue="shared.name")]
     elif isinstance(settings.get("task_queues"), list) and isinstance(settings["task_queues"][0], str):
         settings["task_queues"] = [Queue(name) for name in settings["task_queues"]]
     app.conf.update(settings)
