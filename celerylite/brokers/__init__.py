@@ -51,12 +51,12 @@ def connect(
     `find_queue` gives the queue of a name, where that is not one of the app's (`app.amqp.queues`).
     Raises `ImproperlyConfigured` for a transport that cannot carry tasks.
     """
-    broker = _connect(app, connection, worker)
+    broker = _connect(app, connection, worker, find_queue or (lambda name: app.amqp.queues[name]))
     broker.known_queues = lambda: app.amqp.queues.values()
     return broker
 
 
-def _connect(app: Any, connection: Connection | None, worker: str) -> Broker:
+def _connect(app: Any, connection: Connection | None, worker: str, find_queue: Callable[[str], Queue]) -> Broker:
     from celerylite.exceptions import ImproperlyConfigured
 
     try:
@@ -80,7 +80,7 @@ def _connect(app: Any, connection: Connection | None, worker: str) -> Broker:
     if name == "":
         transport = repr(connection.transport_cls)
         raise ImproperlyConfigured(f"broker_url {connection.as_uri()!r}: {transport} cannot carry tasks.")
-    return _by_kombu(app, connection, name, worker, find_queue or (lambda queue: app.amqp.queues[queue]))
+    return _by_kombu(app, connection, name, worker, find_queue)
 
 
 def _by_kombu(
