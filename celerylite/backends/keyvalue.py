@@ -21,14 +21,17 @@ class Record(bytes):
     """A task's record as it stands in the store, with the state that it says."""
 
     state: str
+    #: What the store keeps, where that is not these bytes.
+    payload: Any
 
-    def __new__(cls, payload: bytes, state: str) -> Record:
-        record = super().__new__(cls, payload)
+    def __new__(cls, data: bytes, state: str) -> Record:
+        record = super().__new__(cls, data)
         record.state = state
+        record.payload = record
         return record
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Stores that pickle what they keep (Django's cache) want the bytes, and nothing of ours.
+        # Stores that pickle what they keep want the bytes, and nothing of ours.
         return bytes, (bytes(self),)
 
 
@@ -124,7 +127,11 @@ class BaseKeyValueStoreBackend(CountingChords, Backend):
     ) -> Record:
         """The record of a task as it stands in the store. Raises kombu's `EncodeError`."""
         meta = self._meta(task_id, state, self.encode_result(result, state), traceback, request)
-        return Record(self.codec.to_bytes(meta), state)
+        if type(self).encode is BaseKeyValueStoreBackend.encode:
+            return Record(self.codec.to_bytes(meta), state)
+        record = Record(b"", state)  # a store with an encoding of its own, or that keeps objects (Django's cache)
+        record.payload = self.encode(meta)
+        return record
 
     def store(self, task_id: str, record: Any, state: str | None = None) -> None:
         """Store a record as `record` made it, unless the task has succeeded already."""
@@ -132,7 +139,7 @@ class BaseKeyValueStoreBackend(CountingChords, Backend):
 
     def _store_record(self, task_id: str, record: bytes, state: str) -> None:
         if self._get_task_meta_for(task_id)["status"] != states.SUCCESS:
-            self._set_with_state(self.get_key_for_task(task_id), record, state)
+            self._set_with_state(self.get_key_for_task(task_id), getattr(record, "payload", record), state)
 
     def _meta(self, task_id: Any, state: str, result: Any, traceback: Any, request: Any) -> dict[str, Any]:
         meta = self._get_result_meta(result, state, traceback, request)
