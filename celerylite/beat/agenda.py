@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from itertools import count
 from typing import Any
 
 from celerylite.beat import ticks
@@ -26,6 +27,7 @@ class Agenda(Scheduler):
         self.clock = clock or Clock()
         self.ledger: Any = None
         self._plans: dict[str, Plan] = {}
+        self._numbers = count(PRIORITY)
         #: Seconds that this beat waits after a tick has come, for others.
         self._behind = 0.0
         super().__init__(app, *args, **kwargs)
@@ -54,7 +56,8 @@ class Agenda(Scheduler):
         if due is None:
             plan.event = None
             return
-        plan.event = event_t(due, PRIORITY, plan.entry)
+        # A number of its own: among equal times, comparing entries would take longer than sending them.
+        plan.event = event_t(due, next(self._numbers), plan.entry)
         if self._heap is None:
             self._heap = []
         heapq.heappush(self._heap, plan.event)
