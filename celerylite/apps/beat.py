@@ -148,6 +148,8 @@ class Beat:
             f"    . logfile -> {self.logfile or '[stderr]'}@%{level}",
             f"    . maxinterval -> {humanize_seconds(interval)} ({interval}s)",
         ]
+        if service.remote_control:
+            lines.append(f"    . remote control -> {beat.beat_nodename(service.hostname)}")
         return "\n".join(lines) + "\n"
 
     @staticmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from celerylite.beat.entries import Entries, EntryView, UnknownEntry
 from celerylite.beat.entry import BeatLazyFunc, ScheduleEntry, SchedulingError, event_t
+from celerylite.beat.pidbox import NODENAME_DEFAULT, BeatPidbox, beat_nodename
 from celerylite.beat.scheduler import DEFAULT_MAX_INTERVAL, Scheduler
 from celerylite.beat.service import EmbeddedService, Service
 from celerylite.beat.shared import SharedScheduler
@@ -14,7 +15,9 @@ from celerylite.beat.store import PersistentScheduler
 
 __all__ = (
     "DEFAULT_MAX_INTERVAL",
+    "NODENAME_DEFAULT",
     "BeatLazyFunc",
+    "BeatPidbox",
     "EmbeddedService",
     "Entries",
     "EntryView",
@@ -25,6 +28,7 @@ __all__ = (
     "Service",
     "SharedScheduler",
     "UnknownEntry",
+    "beat_nodename",
     "event_t",
 )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from threading import Event, Thread
 from typing import Any
 
 from celerylite import platforms, signals
+from celerylite.beat.pidbox import BeatPidbox
 from celerylite.beat.scheduler import logger
 from celerylite.beat.store import PersistentScheduler
 from celerylite.utils.imports import load_extension_class_names, symbol_by_name
@@ -33,6 +35,8 @@ class Service:
         self.schedule_filename = schedule_filename or app.conf.beat_schedule_filename
         self.remote_control = app.conf.beat_enable_remote_control if remote_control is None else remote_control
         self.hostname = hostname
+        self.pidbox: BeatPidbox | None = None
+        self._ticked = time.monotonic()
         self._is_shutdown = Event()
         self._is_stopped = Event()
 
@@ -48,22 +52,31 @@ class Service:
         if embedded_process:
             signals.beat_embedded_init.send(sender=self)
             platforms.set_process_title("celery", "beat")
+        elif self.remote_control:
+            self.pidbox = BeatPidbox(self)
+            self.pidbox.start()
         try:
             self._tick(scheduler)
         except (KeyboardInterrupt, SystemExit):
             self._is_shutdown.set()
         finally:
+            if self.pidbox is not None:
+                self.pidbox.stop()
             self.sync()
-            self._is_stopped.set()
 
     def _tick(self, scheduler: Any) -> None:
         while not self._is_shutdown.is_set():
             interval = scheduler.tick()
+            self._ticked = time.monotonic()
             if interval and interval > 0.0:
                 logger.debug("beat: Waking up %s.", humanize_seconds(interval, prefix="in "))
                 self._is_shutdown.wait(interval)
                 if scheduler.should_sync():
                     scheduler._do_sync()
+
+    def tick_age(self) -> float:
+        """Seconds since the last tick, or since the start."""
+        return time.monotonic() - self._ticked
 
     def sync(self) -> None:
         """Let the scheduler write down what it knows, for the last time."""
@@ -145,6 +158,7 @@ class _Process:
 
 def EmbeddedService(app: Any, max_interval: float | None = None, **kwargs: Any) -> Any:  # noqa: N802 (Celery's name)
     """Beat beside something else: a process with `start` and `stop`, or with `thread=True` a thread."""
+    kwargs["remote_control"] = False  # whoever it runs beside answers
     if kwargs.pop("thread", False):
         # A short interval, so that it can be stopped soon.
         return _Threaded(app, max_interval=1, **kwargs)

@@ -13,7 +13,7 @@ import redis
 
 from celerylite import Celery
 from celerylite.beat import PersistentScheduler
-from tests.support.beat_project import beat_process, entry
+from tests.support.beat_project import beat_process, entry, make_app
 from tests.support.waiting import wait_for
 from tests.support.worker import OURS, THEIRS, WorkerProcess
 
@@ -99,3 +99,14 @@ def test_celerys_beat_goes_on_after_ours(start: Callable[..., WorkerProcess]) ->
     ours.wait_log("Sending due task a", 60, count=2)
     assert ours.terminate() == 0
     start(THEIRS, "beat", schedule).wait_log("Sending due task a", 60, count=3)
+
+
+def test_celerys_inspect_pings_our_beat(start: Callable[..., WorkerProcess], redis_url: str) -> None:
+    beat = start(OURS, "beat", {"a": entry(60.0)}, "--enable-remote-control", "-n", "celerybeat@here")
+    beat.wait_log(r"beat pidbox: Connected to", 60)
+    assert ". remote control -> celerybeat@here" in beat.log()
+    control = make_app(THEIRS, redis_url, {}).control
+    assert wait_for(lambda: control.ping(timeout=2), 30, "an answer") == [{"celerybeat@here": {"ok": "pong"}}]
+    assert control.ping(timeout=1, destination=["celerybeat@there"]) == []
+    assert not control.inspect(timeout=1).stats()
+    assert beat.terminate() == 0
