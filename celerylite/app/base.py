@@ -321,7 +321,11 @@ class Celery(Configuring, Declaring, Connecting, Sending):
     def add_periodic_task(
         self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
     ) -> str:
-        """Add an entry to `beat_schedule`; returns its key."""
+        """Add an entry to `beat_schedule`; returns its key. ValueError for a line that is not a schedule."""
+        if isinstance(schedule, str):
+            from celerylite.schedules import maybe_schedule  # lazy: 20 ms, and only lines are read here
+
+            maybe_schedule(schedule)
         key, entry = self._sig_to_periodic_task_entry(schedule, sig, args, kwargs, name, **opts)
         if self.configured:
             self._add_periodic_task(key, entry)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celerylite.beat.entry import EDITABLE
+from celerylite.exceptions import ImproperlyConfigured
 from celerylite.message import json_dumps, json_loads
 from celerylite.schedules import maybe_schedule, to_line
 from celerylite.utils.log import get_logger
@@ -80,7 +81,7 @@ def combined(scheduler: Any, own: Mapping[str, Any], notes: Mapping[str, bytes])
     for name, note in notes.items():
         try:
             entry = build(scheduler, name, own.get(name), loads(note))
-        except (ValueError, TypeError, KeyError) as exc:  # ImproperlyConfigured and schedules' errors are among them
+        except (ValueError, TypeError, KeyError, ImproperlyConfigured) as exc:
             logger.error(
                 "Cannot add entry %r to schedule: %r. Contents: %r", name, exc, note, extra={"action": "bad_entry"}
             )

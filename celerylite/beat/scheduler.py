@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from celerylite.beat.entry import ScheduleEntry, SchedulingError, evaluated, event_t
+from celerylite.exceptions import ImproperlyConfigured
 from celerylite.schedules import crontab
 from celerylite.utils.functional import maybe_evaluate
 from celerylite.utils.log import get_logger
@@ -110,9 +111,15 @@ class Scheduler:
             return entry
         return self.Entry(**dict(entry, name=name, app=self.app))
 
+    def _configured_entry(self, name: str, fields: Any) -> Any:
+        try:
+            return self._maybe_entry(name, fields)
+        except (ValueError, TypeError) as exc:
+            raise ImproperlyConfigured(f"Entry {name!r} of the schedule: {exc}") from exc
+
     def update_from_dict(self, dict_: Mapping[str, Any]) -> None:
         """Add the entries of a dictionary like `beat_schedule`."""
-        self.schedule.update({name: self._maybe_entry(name, entry) for name, entry in dict_.items()})
+        self.schedule.update({name: self._configured_entry(name, entry) for name, entry in dict_.items()})
 
     def merge_inplace(self, b: Mapping[str, Any]) -> None:
         """Make the schedule what `b` says; entries that are in both keep when they ran."""
@@ -120,7 +127,7 @@ class Scheduler:
         for name in set(schedule) - set(b) - {CLEANUP}:
             schedule.pop(name, None)
         for name, fields in b.items():
-            entry = self._maybe_entry(name, fields)
+            entry = self._configured_entry(name, fields)
             if schedule.get(name) is not None:
                 schedule[name].update(entry)
             else:

@@ -198,3 +198,16 @@ def test_a_broker_that_cannot_store_entries(monkeypatch: pytest.MonkeyPatch) -> 
     app = Celery("none", broker="memory://", set_as_current=False)
     with pytest.raises(ImproperlyConfigured, match="Redis and SQLite can"):
         app.schedule_entries.list()
+
+
+def test_an_entry_of_the_code_that_is_wrong_is_named_at_start(beats: Beats) -> None:
+    wrong = {"leap": {"schedule": "0 0 30 2 *"}, "fields": {"schedule": 10, "shedule": 5}}
+    for name, fields in wrong.items():
+        with pytest.raises(ImproperlyConfigured, match=f"Entry '{name}' of the schedule"):
+            beats.start({name: fields, "right": 10})
+
+
+def test_a_line_that_is_no_schedule_is_refused_where_it_is_added(beats: Beats) -> None:
+    app = beats.app({})
+    with pytest.raises(ValueError, match="there is no day 31 in month 4"):
+        app.add_periodic_task("0 0 31 4 *", app.signature("task.x"))
