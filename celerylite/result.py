@@ -139,20 +139,37 @@ class AsyncResult(RecordFields, ResultBase, Generic[R]):
             return None  # type: ignore[return-value]
         if disable_sync_subtasks:
             assert_will_not_block()
-        if propagate and follow_parents and self.parent is not None:
+        follow = propagate and follow_parents and self.parent is not None
+        if follow:
             self._maybe_reraise_parent_error()
         if self._cache is not None:
             return self.maybe_throw(propagate=propagate, callback=callback)
-        return self.backend.wait_for_pending(
-            self, timeout=timeout, interval=interval, on_interval=on_interval, no_ack=no_ack,
-            propagate=propagate, callback=callback, on_message=on_message,
-        )  # fmt: skip
+        try:
+            return self.backend.wait_for_pending(
+                self, timeout=timeout, interval=interval, no_ack=no_ack, propagate=propagate, callback=callback,
+                on_interval=self._looking_at_parents(on_interval) if follow else on_interval, on_message=on_message,
+            )  # fmt: skip
+        except Exception:
+            if follow:
+                self._maybe_reraise_parent_error()  # what came before and failed is the reason
+            raise
 
     wait = get  # an older name
 
+    def _looking_at_parents(self, on_interval: Callable[[], Any] | None) -> Callable[[], None]:
+        def look() -> None:
+            self._maybe_reraise_parent_error()
+            if on_interval is not None:
+                on_interval()
+
+        return look
+
     def _maybe_reraise_parent_error(self) -> None:
-        for node in reversed(list(self._parents())):
-            node.maybe_throw()
+        parents = ResultSet(list(reversed(list(self._parents()))), app=self.app)
+        parents._read()
+        for leaf in parents._leaves():
+            if leaf._cache is not None:
+                leaf.maybe_throw()
 
     def _parents(self) -> Iterator[Any]:
         node = self.parent

@@ -115,8 +115,11 @@ class ResultSet(ResultBase):
 
     def _read(self) -> None:
         """Read what is not known yet in one trip; what is not ready then is asked for singly."""
-        unread = {leaf.id: leaf for leaf in self._leaves() if leaf._cache is None}
-        if len(unread) > 1 and self.supports_native_join:
+        unread = {leaf.id: leaf for leaf in self._leaves() if leaf._cache is None and not leaf.ignored}
+        if unread and not self.supports_native_join:
+            for leaf in unread.values():
+                leaf._get_task_meta()
+        elif unread:
             for task_id, meta in self.backend.get_many(list(unread), max_iterations=1):
                 unread[task_id]._maybe_set_cache(meta)
 
@@ -248,7 +251,7 @@ class ResultSet(ResultBase):
 
     def _values(self, found: dict[str, Any]) -> list[Any]:
         return [
-            result._values(found) if isinstance(result, ResultSet) else found[result.id]
+            result._values(found) if isinstance(result, ResultSet) else None if result.ignored else found[result.id]
             for result in self.results
         ]
 

@@ -94,6 +94,8 @@ class SyncBackendMixin:
                 yield member.id, list(member.results)
         pending: dict[str, list[Any]] = {}
         for leaf in result._leaves():
+            if leaf.ignored:
+                continue  # nothing will ever be stored
             if leaf._cache is not None:
                 yield leaf.id, leaf._cache
             else:

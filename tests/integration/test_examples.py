@@ -44,6 +44,30 @@ EXPECTED = {
         "beat sent it: 3", "now at: 09:00", "at once: 7", "enabled: False", r"entries: \[\]",
     ],
     "embedded.py": [r"from the file: \[0, 2, 4\]", r"celerylite\.db"],
+    "canvas_chain.py": [
+        r"2 \+ 2 \+ 4 \+ 8: 16", r"on the way: \[4, 8\]", r"10 \+ 1 \+ 2: 13", "immutable: done",
+        r"failed: cannot use 2 \| the step after it: FAILURE",
+    ],
+    "canvas_group.py": [
+        "sum of squares: 332833500", "completed: 1000 of 1000", r"restored: \[0, 1, 4, 9\]",
+        r"with errors: \[1, ValueError\('2 is even'\), 3\]", "failed: True",
+    ],
+    "canvas_chord.py": ["words: 10", r"each: \[6, 4\]", "twice: 20", "nested: 16", "ChordError: True"],
+    "canvas_links.py": [
+        r"result: 2\.5", r"callback: the result is 2\.5", "failing: ZeroDivisionError",
+        "errback in place: canvas_links.divide failed: ZeroDivisionError", "errback as a task: FAILURE",
+    ],
+    "canvas_map_chunks.py": [
+        r"map: \[2, 4, 6\]", r"starmap: \[3, 7\]", "chunks: 10 tasks, 9900", "followed: 21",
+    ],
+    "canvas_replace.py": [
+        r"replaced: \['cat.png@64', 'cat.png@128'\]", "in a chain: dog.png@64, dog.png@128",
+        r"more parts: \['2 more', 'bird.png@16', 'fish.png@16', 'frog.png@16'\]",
+    ],
+    "canvas_stamps.py": [
+        r"first: \[\('depth', 0\), \('tenant', 'blue'\)\]",
+        r"group: \[\[\('depth', 1\), \('tenant', 'blue'\)\], \[\('depth', 1\), \('tenant', 'blue'\)\]\]",
+    ],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip
 

@@ -169,6 +169,13 @@ def test_an_ignored_result_is_not_waited_for(app: Any, ids: Any) -> None:
     assert result.get() is None
 
 
+def test_ignored_results_of_a_group_are_not_waited_for(app: Any, ids: Any, stored: Any) -> None:
+    ignored = app.AsyncResult(ids())
+    ignored.ignored = True
+    assert app.GroupResult(ids(), [stored(1), ignored]).get(timeout=1) == [1, None]
+    assert app.GroupResult(ids(), [ignored]).join(timeout=1) == [None]
+
+
 def test_forget_deletes_the_record_and_those_of_the_parents(app: Any, stored: Any) -> None:
     parent = stored(1)
     child = app.AsyncResult(stored(2).id, parent=parent)
@@ -182,6 +189,29 @@ def test_get_raises_the_error_of_a_parent_first(app: Any, stored: Any) -> None:
     with pytest.raises(ValueError, match="first"):
         child.get(timeout=1)
     assert child.get(follow_parents=False, timeout=1) == 2
+
+
+def test_what_came_before_and_fails_meanwhile_is_the_reason(app: Any, ids: Any, stored: Any) -> None:
+    """Celery raises one or the other, as it comes."""
+    group = app.GroupResult(ids(), [stored(1), app.AsyncResult(ids())])
+    child = app.AsyncResult(ids(), parent=group)
+
+    def fail() -> None:
+        app.backend.store_result(group.results[1].id, ValueError("a part"), states.FAILURE)
+        app.backend.store_result(child.id, KeyError("the body"), states.FAILURE)
+
+    with pytest.raises(ValueError, match="a part"):
+        child.get(timeout=5, interval=0.01, on_interval=fail)
+
+
+def test_a_parent_that_fails_ends_the_waiting(app: Any, ids: Any) -> None:
+    parent = app.AsyncResult(ids())
+    child = app.AsyncResult(ids(), parent=parent)
+    with pytest.raises(ValueError, match="parent"):
+        child.get(
+            timeout=5, interval=0.01,
+            on_interval=lambda: app.backend.store_result(parent.id, ValueError("parent"), states.FAILURE),
+        )  # fmt: skip
 
 
 def test_maybe_throw_does_not_wait(app: Any, ids: Any, stored: Any) -> None:
