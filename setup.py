@@ -68,7 +68,7 @@ setup(
     install_requires=[
         "click>=8.2",
         "cloudpickle>=2.2",
-        "croniter>=6.0",
+        "croniter>=7.0",
         # Reads what Redis answers: 5 µs of the 55 that a task costs.
         "hiredis>=2.3",
         "kombu>=5.6",
