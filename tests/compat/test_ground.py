@@ -111,6 +111,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(values, st.sampled_from([None, 3, 8, 20, 33, 100, 1024]), st.sampled_from([1, 2, 3]))
 def test_saferepr(value: object, maxlen: int | None, maxlevels: int) -> None:

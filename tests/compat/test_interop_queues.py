@@ -27,6 +27,7 @@ def test_priorities(site: Site, client_lib: str, worker_lib: str) -> None:
     assert ran == [0, 1, 2, 5, 3, 4, 7, 8, 6, 9]
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_task_queues_with_exchanges(site: Site, client_lib: str, worker_lib: str) -> None:
     site.worker("-c", "1", program=worker_lib, conf={"task_queues": "exchanges"})
@@ -53,6 +54,7 @@ def test_task_queues_with_exchanges(site: Site, client_lib: str, worker_lib: str
     assert site.ledger.finishes() == {"one": 1, "two": 2}
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_bindings_left_by_task_queues(site: Site, client_lib: str, worker_lib: str) -> None:
     site.worker("-c", "1", program=worker_lib, conf={"task_queues": "exchanges"})
@@ -119,6 +121,7 @@ def test_a_delayed_call_of_one_library_is_run_by_the_worker_of_the_other(mixed: 
         assert due - 0.001 <= ran < due + 2
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_revoked_before_it_runs(site: Site, client_lib: str, worker_lib: str) -> None:
     """A revoke of either library's client reaches a Celery worker."""
@@ -134,6 +137,7 @@ def test_revoked_before_it_runs(site: Site, client_lib: str, worker_lib: str) ->
     assert result.state == "REVOKED"
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_what_a_stopped_worker_leaves_the_other_library_takes(site: Site, client_lib: str, worker_lib: str) -> None:
     """Warm shutdown with tasks waiting in the worker: they are back in the queue, in order, for anybody."""

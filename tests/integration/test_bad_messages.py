@@ -169,6 +169,7 @@ def test_a_put_back_message_is_tried_again(site: Site) -> None:
     assert again.time >= letter.time
 
 
+@pytest.mark.slow
 def test_two_hundred_fuzzed_messages(site: Site) -> None:
     """Around each spoilt message a good one: every good one runs, every spoilt one is found again."""
     client = site.client()

@@ -145,6 +145,7 @@ def test_wrong_number_of_arguments(running: Running) -> None:
         running.client.send_task("t.add", args=(1,), kwargs={"zz": 3}).get(timeout=10)
 
 
+@pytest.mark.slow
 def test_bodies_of_10_megabytes(running: Running) -> None:
     assert running.call("size", "x" * 10_000_000).get(timeout=30) == 10_000_000
     result = running.call("big", 10_000_000)
@@ -275,6 +276,7 @@ def test_reject_without_requeue(running: Running) -> None:
     assert [key for key in broker_keys_with(running.site.redis, result.id) if "dead" not in key] == []
 
 
+@pytest.mark.slow
 def test_nothing_stays_behind(running: Running) -> None:
     results = [running.call("add", n, n) for n in range(50)]
     assert [result.get(timeout=10) for result in results] == [2 * n for n in range(50)]
@@ -356,6 +358,7 @@ def test_extended_record_in_redis(running: Running) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_after_the_other_at_speed(running: Running) -> None:
     """Three hundred small calls, and every one of them once."""
     results = [running.client.tasks["t.work"].delay() for _ in range(300)]
@@ -376,6 +379,7 @@ def test_each_task_sees_its_own_request(running: Running) -> None:
         assert result.get(timeout=10) == [result.id, result.id, result.id, gate]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["before_start", "on_success", "on_failure", "on_retry", "after_return"])
 @pytest.mark.parametrize("how", ["succeed", "fail", "retry"])
 def test_hooks_that_raise_do_no_harm(running: Running, hook: str, how: str) -> None:

@@ -130,6 +130,7 @@ def tls_port(make_redis: Callable[..., RedisServer], tmp_path: Path) -> int:
     return tls_server(make_redis, tmp_path, "no")[0]
 
 
+@pytest.mark.slow
 def test_tls_with_options_in_the_url(place: Place, tls_port: int, tmp_path: Path) -> None:
     ca = tmp_path / "ca.crt"
     place.works(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=required&ssl_ca_certs={ca}")
@@ -153,6 +154,7 @@ def test_tls_with_our_own_certificate(place: Place, make_redis: Callable[..., Re
     place.works(f"{url}&ssl_certfile={files['s.crt']}&ssl_keyfile={files['s.key']}")
 
 
+@pytest.mark.slow
 def test_tls_without_a_check(place: Place, tls_port: int) -> None:
     place.works(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=none")
 
@@ -179,6 +181,7 @@ def sentinel(make_redis: Callable[..., RedisServer], tmp_path: Path) -> int:
     watcher.close()
 
 
+@pytest.mark.slow
 def test_sentinel(place: Place, sentinel: int) -> None:
     options = {"master_name": "boss"}
     place.works(

@@ -23,6 +23,7 @@ def shared(module_site: Site) -> Site:
     return module_site
 
 
+@pytest.mark.slow
 def test_never_early(shared: Site) -> None:
     """Many due times in random order, in the three ways to write them."""
     client, rng = shared.client(), random.Random(7)
@@ -55,6 +56,7 @@ def test_eta_in_the_past_runs_now(shared: Site) -> None:
     assert shared.client().tasks["t.add"].apply_async((1, 1), eta=eta).get(timeout=10) == 2
 
 
+@pytest.mark.slow
 def test_order_of_due_times(shared: Site) -> None:
     """Sent in the wrong order, run in the right one."""
     client = shared.client()

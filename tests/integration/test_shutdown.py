@@ -104,6 +104,7 @@ def test_cold_gives_late_tasks_back(site: Site, pool: str, signals: str) -> None
     assert scene.running.state == "PENDING"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["prefork"] if OURS == THEIRS else POOLS)
 def test_cold_does_not_run_early_tasks_twice(site: Site, pool: str) -> None:
     scene = Scene(site, pool, "t.work")
@@ -198,6 +199,7 @@ def test_stopped_while_starting(site: Site) -> None:
         wait_for(lambda w=worker: w.tree() == [], 5, "all processes to be gone")
 
 
+@pytest.mark.slow
 @needs_ours
 def test_retried_and_delayed_calls_survive_the_end(site: Site) -> None:
     worker = site.worker("-c", "1")
