@@ -93,7 +93,12 @@ def test_every_example_is_here() -> None:
     assert set(listed) == files | {"test_with_pytest.py"}
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+#: The quick suite runs a few; all take a minute and more.
+QUICK = {"canvas_chord.py", "embedded.py", "late_ack.py", "retry.py"}
+CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(EXPECTED)]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_example(name: str) -> None:
     require_binary()
     if name.startswith("pydantic"):
