@@ -164,9 +164,18 @@ class AMQP:
         """Forget everything that was worked out from settings."""
         self._rtable = None
         self._unsure = True
-        for name in ("router", "create_task_message"):
+        for name in ("router", "create_task_message", "answers_by_queue"):
             self.__dict__.pop(name, None)
         self._plain.clear()
+
+    @cached_property
+    def answers_by_queue(self) -> bool:
+        """Whether results travel to a queue of the caller, so that each call must name it."""
+        backend = self.app.backend_cls or self.app.conf.result_backend
+        if backend is None or isinstance(backend, str):
+            scheme = (backend or "").partition("://")[0]
+            return scheme in ("rpc", "amqp") or ":" in scheme  # the path of a class of which nothing is known
+        return True
 
     # where a call goes
 

@@ -161,23 +161,20 @@ class Signature(dict[str, Any]):
 
     def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Signature:
         """A copy, with more arguments and options."""
-        args, kwargs, opts = self._merge(args or (), kwargs or {}, opts)
+        if args or kwargs or opts:
+            args, kwargs, opts = self._merge(args or (), kwargs or {}, opts)
+        else:
+            args, kwargs, opts = self["args"], self["kwargs"], self["options"]
         return self._copied(tuple(args), dict(kwargs), opts)
 
     partial = clone
 
     def _copied(self, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
         copied = dict.__new__(type(self))
-        dict.update(
-            copied,
-            task=self["task"],
-            args=args,
-            kwargs=kwargs,
-            # Callbacks must not be shared with the copy, nor theirs.
-            options={key: _copies(v) if isinstance(v, list) else v for key, v in options.items()},
-            subtask_type=self.get("subtask_type"),
-            immutable=self.get("immutable", False),
-        )
+        dict.update(copied, self)
+        copied["args"], copied["kwargs"] = args, kwargs
+        # Callbacks must not be shared with the copy, nor theirs.
+        copied["options"] = {key: _copies(v) if type(v) is list else v for key, v in options.items()}
         copied._app, copied._type = self._app, self._type
         return copied
 
@@ -217,7 +214,7 @@ class Signature(dict[str, Any]):
         for key, value in (("root_id", root_id), ("parent_id", parent_id)):
             if value:
                 options[key] = value
-        if "reply_to" not in options:
+        if "reply_to" not in options and self.app.amqp.answers_by_queue:
             options["reply_to"] = self.app.thread_oid
         if group_id and "group_id" not in options:
             options["group_id"] = group_id

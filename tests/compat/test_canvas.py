@@ -181,7 +181,7 @@ def plain(value: Any) -> Any:
         return value
     items = {key: plain(item) for key, item in value.items()}
     if "subtask_type" in items:
-        dull = {"add_to_parent", "reply_to"}
+        dull = {"add_to_parent", "reply_to"}  # reply_to: only with rpc://
         if not items["options"].get("chord"):
             dull |= {"group_id"}  # of a chord's body: Celery notes its header there
         items["options"] = {k: v for k, v in sorted(items["options"].items()) if v not in (None, []) and k not in dull}

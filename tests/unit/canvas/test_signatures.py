@@ -55,6 +55,15 @@ def test_set_link_and_freeze(add) -> None:
     assert sig.freeze(group_id="other") and sig.options["group_id"] == "g"
 
 
+def test_the_reply_queue_travels_where_results_do(add) -> None:
+    sig = add.s(1)
+    sig.freeze()
+    assert "reply_to" not in sig.options
+    add.app.conf.result_backend = "rpc://"
+    sig.freeze()
+    assert sig.options["reply_to"] == add.app.thread_oid
+
+
 def test_travel(add) -> None:
     sig = add.s(1, y=2).set(countdown=1)
     assert pickle.loads(pickle.dumps(sig)) == sig
