@@ -115,7 +115,7 @@ class crontab(CalendarSchedule):  # the lower-case name is Celery's
             for (_, size, _), numbers in zip(FIELDS, self._numbers(), strict=True)
         )
 
-    def _numbers(self) -> tuple[set[int], ...]:
+    def _numbers(self) -> tuple[frozenset[int], ...]:
         return self.minute, self.hour, self.day_of_month, self.month_of_year, self.day_of_week
 
     def remaining_delta(
@@ -133,7 +133,7 @@ class crontab(CalendarSchedule):  # the lower-case name is Celery's
         return last, step, self.maybe_make_aware(self.now()).astimezone(zone)
 
     def _key(self) -> tuple[Any, ...]:
-        return tuple(map(frozenset, self._numbers()))
+        return self._numbers()
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, crontab) else NotImplemented
