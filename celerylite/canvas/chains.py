@@ -68,6 +68,10 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
 
     # -- calling
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Send it with these arguments."""
+        return self.apply_async(args, kwargs)
+
     def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         args, kwargs, options = self._merged(args, kwargs, options)
         steps = self._prepared()

@@ -174,7 +174,7 @@ class Signature(dict[str, Any]):
         dict.update(copied, self)
         copied["args"], copied["kwargs"] = args, kwargs
         # Callbacks must not be shared with the copy, nor theirs.
-        copied["options"] = {key: _copies(v) if type(v) is list else v for key, v in options.items()}
+        copied["options"] = {key: _copy(value) for key, value in options.items()}
         copied._app, copied._type = self._app, self._type
         return copied
 
@@ -398,8 +398,10 @@ class Signature(dict[str, Any]):
             return partial(self.app.send_task, self["task"])
 
 
-def _copies(items: list[Any]) -> list[Any]:
-    return [item.clone() if isinstance(item, Signature) else item for item in items]
+def _copy(value: Any) -> Any:
+    if isinstance(value, Signature):
+        return value.clone()
+    return [item.clone() if isinstance(item, Signature) else item for item in value] if type(value) is list else value
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
