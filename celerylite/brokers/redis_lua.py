@@ -45,21 +45,25 @@ local function ended(about, key)
 end
 local function part(i)
   local key, ttl, saved_ttl, about = ARGV[i + 1], tonumber(ARGV[i + 6]), tonumber(ARGV[i + 7]), ARGV[i + 9]
-  local claim = redis.call('GET', key .. '.c')
+  local parts, ordered = key .. '.j', ARGV[i + 5] == '1'
+  local known = redis.call('MGET', key .. '.c', key .. '.s', key .. '.t')
+  local claim, size = known[1], (known[2] or 0) + (known[3] or 0)
   if claim == 'done' then return nil end
-  local kind = redis.call('TYPE', key .. '.j').ok
-  if kind == 'none' then kind = ARGV[i + 5] == '1' and 'zset' or 'list' end
+  local count = redis.pcall(ordered and 'ZCARD' or 'LLEN', parts)
+  if type(count) == 'table' then  -- the workers are not of one mind about the order
+    ordered = not ordered
+    count = redis.call(ordered and 'ZCARD' or 'LLEN', parts)
+  end
   if redis.call('SADD', key .. '.d', ARGV[i + 2]) == 1 then
-    if kind == 'list' then redis.call('RPUSH', key .. '.j', ARGV[i + 4])
-    else redis.call('ZADD', key .. '.j', ARGV[i + 3], ARGV[i + 4]) end
+    if ordered then count = count + redis.call('ZADD', parts, ARGV[i + 3], ARGV[i + 4])
+    else count = redis.call('RPUSH', parts, ARGV[i + 4]) end
   end
-  if ttl > 0 then
+  local left = redis.call('TTL', parts)
+  if ttl > 0 and (left < 0 or left < ttl - 10) then
     for _, suffix in ipairs({{'.j', '.t', '.s', '.d'}}) do redis.call('EXPIRE', key .. suffix, ttl) end
+    if saved_ttl > 0 then redis.call('EXPIRE', key, saved_ttl) end
   end
-  if saved_ttl > 0 then redis.call('EXPIRE', key, saved_ttl) end
-  local size = (redis.call('GET', key .. '.s') or 0) + (redis.call('GET', key .. '.t') or 0)
-  local count = redis.call(kind == 'list' and 'LLEN' or 'ZCARD', key .. '.j')
-  if size == 0 or math.max(count, redis.call('SCARD', key .. '.d')) < size then return nil end
+  if size == 0 or (count < size and redis.call('SCARD', key .. '.d') < size) then return nil end
   redis.call('ZADD', ARGV[i + 10], 'NX', clock() + {CHORD_GRACE}, about)
   redis.call('SET', key .. '.b', ARGV[i + 8])
   if ttl > 0 then redis.call('EXPIRE', key .. '.b', ttl) end
