@@ -350,8 +350,13 @@ class KombuConsumer(Consumer):
         raise NotImplementedError("a kombu transport is no result store")
 
     def requeue(self, delivery: Delivery) -> None:
-        """Give a message back; the server puts it where it was and marks it as redelivered."""
-        self._reject(delivery, requeue=True)
+        """Give a message back; an AMQP server puts it where it was and marks it as redelivered."""
+        assert isinstance(delivery, Held)
+        if self.broker.is_amqp:
+            self._reject(delivery, requeue=True)
+        else:
+            delivery.message.headers["redelivered"] = True
+            self._send_again(delivery, None)
 
     def _reject(self, delivery: Delivery, *, requeue: bool) -> None:
         assert isinstance(delivery, Held)

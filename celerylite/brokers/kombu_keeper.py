@@ -35,6 +35,7 @@ _END = b"\xce"
 HEARTBEAT = _FRAME.pack(8, 0, 0) + _END
 _CLOSE = struct.pack(">HHHBHH", 10, 50, 200, 0, 0, 0)
 CLOSE = _FRAME.pack(1, 0, len(_CLOSE)) + _CLOSE + _END
+CLOSED = _FRAME.pack(1, 0, 4) + struct.pack(">HH", 10, 51) + _END
 
 
 def ack_frame(channel: int, delivery_tag: int) -> bytes:
@@ -65,8 +66,11 @@ class Lifeline:
         deadline = time.monotonic() + GOODBYE
         with suppress(OSError):
             if self.send(CLOSE):
+                answer = b""
                 while select((self.sock,), (), (), max(0.0, deadline - time.monotonic()))[0]:
-                    if not self.sock.recv(65536, socket.MSG_DONTWAIT):
+                    data = self.sock.recv(65536, socket.MSG_DONTWAIT)
+                    answer = answer[-len(CLOSED) :] + data
+                    if not data or CLOSED in answer:
                         break
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()

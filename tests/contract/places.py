@@ -13,7 +13,7 @@ from tests.support.rabbitmq import RabbitServer
 
 @dataclass
 class Place:
-    """An empty place on a server, and what can be expected of it."""
+    """A place on a server, and what can be expected of it; queues with names of a test's own are empty."""
 
     url: str
     #: Settings of the app.
@@ -50,7 +50,7 @@ def sqlite(request: pytest.FixtureRequest) -> Place:
 def rabbitmq(request: pytest.FixtureRequest) -> Place:
     """Classic queues, with ten priorities."""
     server: RabbitServer = request.getfixturevalue("rabbit_server")
-    return Place(server.new_vhost(), {"task_queue_max_priority": 10})
+    return Place(server.url(), {"task_queue_max_priority": 10})
 
 
 def rabbitmq_quorum(request: pytest.FixtureRequest) -> Place:
@@ -58,7 +58,7 @@ def rabbitmq_quorum(request: pytest.FixtureRequest) -> Place:
     server: RabbitServer = request.getfixturevalue("rabbit_server")
     conf = {"task_default_queue_type": "quorum", "task_create_missing_queue_type": "quorum"}
     # What is given back goes to the end of a quorum queue when nothing limits its deliveries.
-    return Place(server.new_vhost(), conf, priorities=False, front=False)
+    return Place(server.url(), conf, priorities=False, front=False)
 
 
 def filesystem(request: pytest.FixtureRequest) -> Place:

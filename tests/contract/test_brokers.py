@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +17,24 @@ from celerylite.message import Message
 from tests.contract.places import PLACES, Maker, Place
 from tests.support.waiting import wait_for
 
-QUEUE = "work"
+#: The last part of every name of queues and exchanges, another one in each test.
+SUFFIX = ""
+QUEUE = ""
 #: Longer than any broker needs to bring a message.
 PATIENCE = 20.0
+
+
+def name(text: str) -> str:
+    """The name of a queue or exchange of this test's own."""
+    return f"{text}-{SUFFIX}"
+
+
+@pytest.fixture(autouse=True)
+def own_names() -> None:
+    """On a server that is shared, tests must not meet in a queue."""
+    global SUFFIX, QUEUE
+    SUFFIX = uuid.uuid4().hex[:8]
+    QUEUE = name("work")
 
 
 @pytest.fixture(params=PLACES, ids=lambda make: make.__name__)
@@ -63,15 +79,16 @@ class Bench:
         assert consumer.open(lambda: False)
         return consumer
 
-    def message(self, text: str, queue: str = QUEUE, **options: Any) -> Message:
+    def message(self, text: str, queue: str = "", **options: Any) -> Message:
         """A message that says `text`."""
+        queue = queue or QUEUE
         properties = {"correlation_id": text, "reply_to": "", "delivery_mode": 2, **options.pop("properties", {})}
         declared = self.app.amqp.queues[queue]
         headers = {"task": "t", "id": text, "number": 5, "nothing": None, "list": [1, "ü"], "map": {"a": 0.5}}
         options = {"exchange": "", "routing_key": queue, "queue": declared, **options}
         return Message(headers, text.encode(), "application/json", "utf-8", properties, **options)
 
-    def send(self, *texts: str, queue: str = QUEUE, **options: Any) -> None:
+    def send(self, *texts: str, queue: str = "", **options: Any) -> None:
         """Publish messages in one go."""
         self.broker.publish_many([self.message(text, queue, **options) for text in texts])
 
@@ -184,15 +201,15 @@ def test_never_more_than_was_asked_for(bench: Bench) -> None:
 
 
 def test_queues_of_their_own(bench: Bench) -> None:
-    bench.send("a", queue="one")
-    bench.send("b", queue="two")
-    assert run(bench.consumer("two"), 1) == ["b"]
-    assert run(bench.consumer("one"), 1) == ["a"]
+    bench.send("a", queue=name("one"))
+    bench.send("b", queue=name("two"))
+    assert run(bench.consumer(name("two")), 1) == ["b"]
+    assert run(bench.consumer(name("one")), 1) == ["a"]
 
 
 @pytest.mark.parametrize("most", [1, 4])
 def test_one_consumer_of_many_queues(bench: Bench, place: Place, most: int) -> None:
-    queues = ["one", "two", "three"]
+    queues = [name("one"), name("two"), name("three")]
     for queue in queues:
         bench.send(*[f"{queue}{number}" for number in range(5)], queue=queue)
     said = run(bench.consumer(*queues), 15, most=most)
@@ -212,17 +229,17 @@ def test_urgent_ones_first(bench: Bench, place: Place) -> None:
 
 
 def test_many_threads_send(bench: Bench) -> None:
-    def send(name: str) -> None:
+    def send(letter: str) -> None:
         for number in range(20):
-            bench.send(f"{name}{number}")
+            bench.send(f"{letter}{number}")
 
-    threads = [threading.Thread(target=send, args=(name,)) for name in "abcd"]
+    threads = [threading.Thread(target=send, args=(letter,)) for letter in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     said = run(bench.consumer(), 80, most=10)
-    assert sorted(said) == sorted(f"{name}{number}" for name in "abcd" for number in range(20))
+    assert sorted(said) == sorted(f"{letter}{number}" for letter in "abcd" for number in range(20))
 
 
 def test_a_closed_broker_opens_again(bench: Bench) -> None:
@@ -233,17 +250,17 @@ def test_a_closed_broker_opens_again(bench: Bench) -> None:
 
 
 def test_length_and_purge(bench: Bench) -> None:
-    bench.close(bench.consumer("other"))
+    bench.close(bench.consumer(name("other")))
     bench.send("a", "b", "c")
     wait_for(lambda: bench.broker.queue_length(QUEUE) == 3, 10, "three messages")
-    assert bench.broker.queue_length("other") == 0
-    assert bench.broker.purge([QUEUE, "other"]) == 3
+    assert bench.broker.queue_length(name("other")) == 0
+    assert bench.broker.purge([QUEUE, name("other")]) == 3
     assert bench.broker.queue_length(QUEUE) == 0
 
 
 def test_a_queue_that_nobody_declared_is_empty(bench: Bench) -> None:
-    assert bench.broker.queue_length("never-heard-of") == 0
-    assert bench.broker.purge(["never-heard-of"]) == 0
+    assert bench.broker.queue_length(name("never-heard-of")) == 0
+    assert bench.broker.purge([name("never-heard-of")]) == 0
 
 
 # -- waiting
@@ -432,6 +449,7 @@ def test_deferred_ones_come_when_they_are_due(bench: Bench, seconds: float) -> N
 
 
 def test_bury_look_retry_purge(bench: Bench) -> None:
+    bench.broker.purge_dead()
     consumer = bench.consumer()
     for text in ("bad", "worse"):
         bench.send(text)
@@ -467,12 +485,12 @@ def test_bury_look_retry_purge(bench: Bench) -> None:
 
 
 def test_a_topic_exchange_routes(bench: Bench, app: Any, place: Place) -> None:
-    exchange = Exchange("animals", type="topic")
-    app.amqp.queues.add(Queue("all", exchange, routing_key="animal.#"))
-    app.amqp.queues.add(Queue("rabbits", exchange, routing_key="*.rabbit"))
-    consumers = {name: bench.consumer(name) for name in ("all", "rabbits")}
-    bench.send("fox", exchange="animals", routing_key="animal.fox", queue="all")
-    bench.send("rabbit", exchange="animals", routing_key="animal.rabbit", queue="all")
+    exchange = Exchange(name("animals"), type="topic")
+    app.amqp.queues.add(Queue(name("all"), exchange, routing_key="animal.#"))
+    app.amqp.queues.add(Queue(name("rabbits"), exchange, routing_key="*.rabbit"))
+    consumers = {text: bench.consumer(name(text)) for text in ("all", "rabbits")}
+    bench.send("fox", exchange=name("animals"), routing_key="animal.fox", queue=name("all"))
+    bench.send("rabbit", exchange=name("animals"), routing_key="animal.rabbit", queue=name("all"))
     assert sorted(run(consumers["all"], 2)) == ["fox", "rabbit"]
     assert run(consumers["rabbits"], 1) == ["rabbit"]
 
@@ -480,11 +498,11 @@ def test_a_topic_exchange_routes(bench: Bench, app: Any, place: Place) -> None:
 def test_a_fanout_exchange_gives_to_all(bench: Bench, app: Any, place: Place) -> None:
     if not place.exchanges:
         pytest.skip("fan-out on this broker has tests of its own")
-    exchange = Exchange("news", type="fanout")
-    for name in ("here", "there"):
-        app.amqp.queues.add(Queue(name, exchange, routing_key=""))
-    consumers = [bench.consumer(name) for name in ("here", "there")]
-    bench.send("extra", exchange="news", routing_key="", queue="here")
+    exchange = Exchange(name("news"), type="fanout")
+    for text in ("here", "there"):
+        app.amqp.queues.add(Queue(name(text), exchange, routing_key=""))
+    consumers = [bench.consumer(name(text)) for text in ("here", "there")]
+    bench.send("extra", exchange=name("news"), routing_key="", queue=name("here"))
     for consumer in consumers:
         assert run(consumer, 1) == ["extra"]
 
