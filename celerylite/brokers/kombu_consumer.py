@@ -89,6 +89,8 @@ class KombuConsumer(Consumer):
         #: Handed out and not started, in order; and since when a task runs.
         self._waiting: dict[bytes, Held] = {}
         self._busy_since = 0.0
+        #: Whether a thread is within `fetch`; then it reads, and nobody else must.
+        self._fetching = False
         self._bound: list[Queue] = []
         self._tags: list[str] = []
         self._shared_qos = True
@@ -170,6 +172,7 @@ class KombuConsumer(Consumer):
         if not self.queues:
             self._sleep(wait)
             return []
+        self._fetching = True
         try:
             with self._lock:
                 if self._connection is None:
@@ -179,6 +182,8 @@ class KombuConsumer(Consumer):
             self._lose(exc)
             self._sleep(min(self._pause, wait))
             return []
+        finally:
+            self._fetching = False
         if self._pause:
             logger.warning("Connected to %s again", self._connection.as_uri(), extra={"action": "reconnected"})
             self._pause = 0.0
@@ -426,9 +431,10 @@ class KombuConsumer(Consumer):
             if self._connection is None:
                 return False
             try:
-                self._drain(0)
-                if self._busy_since and uptime() - self._busy_since > self._long:
-                    self._give_back_waiting()
+                if not self._fetching:
+                    self._drain(0)
+                    if self._busy_since and uptime() - self._busy_since > self._long:
+                        self._give_back_waiting()
                 self._connection.heartbeat_check(rate=3)
             except self.broker.errors as exc:
                 self._lose(exc)

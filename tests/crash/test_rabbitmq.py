@@ -1,0 +1,231 @@
+"""The same accidents on RabbitMQ: children, workers and the broker are killed, connections are cut; nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.harness import Lab, kill, lost, poll
+from tests.crash.test_child_killed import assert_worker_is_whole, kill_children_until
+from tests.crash.test_redis_killed import Sender, resumes
+from tests.crash.test_tree_killed import Siege
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import RabbitServer
+from tests.support.redis_server import RedisServer
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+BOTH = pytest.mark.parametrize("mode", ["early", "late"])
+
+
+class RabbitLab(Lab):
+    """Tasks on RabbitMQ, in a queue of the test's own; results on Redis."""
+
+    rabbit: RabbitServer
+
+    def proxy(self, on_chunk: Any = None) -> Proxy:
+        return Proxy(("127.0.0.1", self.rabbit.port), on_chunk=on_chunk)
+
+    def through(self, proxy: Proxy) -> str:
+        return self.broker_url.replace(str(self.rabbit.port), str(proxy.port))
+
+
+def _laboratory(
+    rabbit: RabbitServer, redis: RedisServer, url: str, directory: Path, rng: random.Random
+) -> Iterator[RabbitLab]:
+    lab = RabbitLab(redis, url, directory, rng)
+    lab.rabbit, lab.broker_url = rabbit, rabbit.url()
+    lab.settings["task_default_queue"] = f"crash-{uuid.uuid4().hex[:8]}"
+    try:
+        yield lab
+    finally:
+        lab.close()
+        print(lab.logs())
+
+
+@pytest.fixture
+def rabbit_lab(
+    rabbit_server: RabbitServer, redis_server: RedisServer, redis_url: str, tmp_path: Path, rng: random.Random
+) -> Iterator[RabbitLab]:
+    yield from _laboratory(rabbit_server, redis_server, redis_url, tmp_path, rng)
+
+
+@pytest.fixture
+def durable_rabbit_lab(
+    redis_server: RedisServer, redis_url: str, tmp_path: Path, rng: random.Random
+) -> Iterator[RabbitLab]:
+    """With a node of its own, to be killed."""
+    server = RabbitServer().start()
+    yield from _laboratory(server, redis_server, redis_url, tmp_path, rng)
+    server.close()
+
+
+# -- children
+
+
+def test_early_loses_only_what_runs_and_says_so(rabbit_lab: RabbitLab, rng: random.Random) -> None:
+    lab = rabbit_lab.setup("early")
+    worker = lab.worker()
+    control = worker.control_process()
+    ids = lab.send(200, 0.03)
+
+    victims = kill_children_until(lambda: not lab.open_records(ids), worker, rng, 0.3)
+
+    lab.wait_quiet(0.5)
+    tally, records = lab.tally(), lab.records(ids)
+    assert not lab.open_records(ids)
+    assert not tally.doubled()
+    assert not {key for key in tally.unfinished(ids) if not lost(records[key])}
+    assert sum(map(lost, records.values())) <= len(victims)
+    assert_worker_is_whole(worker, control)
+
+
+def test_late_loses_nothing(rabbit_lab: RabbitLab, rng: random.Random) -> None:
+    lab = rabbit_lab.setup("late", worker_delivery_limit=20)
+    worker = lab.worker()
+    control = worker.control_process()
+    ids = lab.send(200, 0.03)
+
+    victims = kill_children_until(lambda: not lab.open_records(ids), worker, rng, 0.3)
+
+    tally, records = lab.tally(), lab.records(ids)
+    assert not tally.unfinished(ids)
+    assert {record["status"] for record in records.values() if record} == {"SUCCESS"}
+    assert sum(times - 1 for times in tally.doubled().values()) <= len(victims)
+    assert_worker_is_whole(worker, control)
+
+
+def test_late_without_reject_fails_what_ran(rabbit_lab: RabbitLab, rng: random.Random) -> None:
+    lab = rabbit_lab.setup("late", task_reject_on_worker_lost=False)
+    worker = lab.worker()
+    ids = lab.send(150, 0.03)
+
+    kill_children_until(lambda: not lab.open_records(ids), worker, rng, 0.4)
+
+    lab.wait_quiet(0.5)
+    tally, records = lab.tally(), lab.records(ids)
+    assert not lab.open_records(ids)
+    assert not tally.doubled()
+    assert not {key for key in tally.unfinished(ids) if not lost(records[key])}
+
+
+def test_what_kills_its_worker_is_set_aside(rabbit_lab: RabbitLab) -> None:
+    lab = rabbit_lab.setup("late", worker_delivery_limit=3)
+    lab.worker()
+    (poison,) = lab.send(1, "killed", task="crash.die")
+    others = lab.send(20)
+    assert not lab.wait_records([poison, *others], 30)
+    assert lost(lab.records([poison])[poison])
+    assert len(lab.tally().starts[poison]) == 3
+    assert [letter.task_id for letter in lab.app.broker.dead() if letter.task_id == poison] == [poison]
+
+
+# -- the whole worker
+
+
+@BOTH
+def test_workers_killed_while_draining(rabbit_lab: RabbitLab, rng: random.Random, mode: str) -> None:
+    lab = rabbit_lab.setup(mode, task_ignore_result=True)
+    siege = Siege(lab, rng)
+    for _ in range(4):
+        siege.round(300)
+    siege.finish(30)
+    siege.check(mode)
+
+
+@BOTH
+def test_workers_killed_while_taking_one_by_one(rabbit_lab: RabbitLab, rng: random.Random, mode: str) -> None:
+    lab = rabbit_lab.setup(mode, task_ignore_result=True)
+    siege = Siege(lab, rng)
+    for _ in range(3):
+        siege.round(30, trickle=True)
+    siege.finish(30)
+    siege.check(mode)
+
+
+# -- the server
+
+
+@BOTH
+def test_rabbitmq_killed(durable_rabbit_lab: RabbitLab, mode: str) -> None:
+    lab = durable_rabbit_lab.setup(mode)
+    worker = lab.worker()
+    later = lab.send(10, 0.01, countdown=3.0)
+    with Sender(lab) as sender:
+        assert lab.wait_more_starts(20, 20)
+        lab.rabbit.kill()
+        lab.rabbit.start()
+        assert resumes(lab, 20), "the worker did not resume"
+    sure = [*sender.ids, *later]
+    assert worker.returncode is None
+    assert not lab.wait_finished(sure, 40)
+    assert not lab.wait_records(sure, 10)
+    lab.wait_quiet(2.0)
+    # What ran when the connection broke is delivered again, if its acknowledgement had not been read.
+    extra = sum(times - 1 for times in lab.tally().doubled().values())
+    assert extra <= 4 + len(sender.troubled)
+
+
+# -- the network
+
+
+@BOTH
+def test_connections_cut_again_and_again(rabbit_lab: RabbitLab, rng: random.Random, mode: str) -> None:
+    lab = rabbit_lab.setup(mode)
+    cuts = 0
+    with lab.proxy() as proxy:
+        # Results go straight to Redis; only the tasks' road is cut.
+        worker = lab.worker(broker_url=lab.through(proxy))
+        ids = lab.send(250, 0.02)
+        while lab.open_records(ids) and cuts < 12:
+            assert lab.wait_more_starts(rng.randint(5, 20), 20) or not lab.open_records(ids)
+            proxy.reset_all()
+            cuts += 1
+        assert not lab.wait_records(ids, 30)
+    assert not lab.tally().unfinished(ids)
+    assert worker.returncode is None
+    extra = sum(times - 1 for times in lab.tally().doubled().values())
+    assert extra <= cuts * 2, "only what ran when a connection broke may run again"
+
+
+def test_a_long_task_outlives_many_heartbeats(rabbit_lab: RabbitLab) -> None:
+    """Also one that holds the interpreter's lock: the control process sends its heartbeats."""
+    lab = rabbit_lab.setup("late", broker_heartbeat=1)
+    lab.worker(concurrency=1, worker_lease=2.0)
+    for task in ("crash.work", "crash.freeze"):
+        ids = lab.send(1, 6.0, task=task)
+        assert not lab.wait_finished(ids, 30)
+        lab.wait_quiet(1.0)
+    assert not lab.tally().doubled()
+
+
+def test_a_stopped_worker_gives_back(rabbit_lab: RabbitLab) -> None:
+    lab = rabbit_lab.setup("early")
+    worker = lab.worker()
+    ids = lab.send(40, 0.2)
+    assert lab.wait_started(4, 20)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert not [pid for pid in worker.tree() if pid]
+    lab.worker("w2")
+    assert not lab.wait_finished(ids, 30)
+    assert not lab.tally().doubled()
+
+
+def test_quick_ones_do_not_wait_behind_a_long_one(rabbit_lab: RabbitLab) -> None:
+    lab = rabbit_lab.setup("early")
+    lab.worker()
+    warm = lab.send(300)
+    assert not lab.wait_finished(warm, 20)
+    (long,) = lab.send(1, 8.0)
+    quick = lab.send(200)
+    assert not lab.wait_finished(quick, 6)
+    assert long in lab.tally().unfinished([long])
+    assert kill(lab.workers[0].task_processes(), lab.rng) is not None
+    assert poll(lambda: not lab.open_tasks([long]), 15)
