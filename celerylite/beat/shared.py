@@ -249,12 +249,13 @@ class SharedScheduler(Agenda):
             self.apply_entry(entry)
         if self._failure is not None and isinstance(self._failure.__cause__, self._connection_errors()):
             raise self._failure.__cause__  # not the entry's fault: the tick is not done
-        if messages:
-            run = before.run.after(tick, messages[0].headers.get("id"), self.id)
+        if self._failure is None:
+            # No message is an answer, too: of an eager task, or of one that does not want to be called twice.
+            run = before.run.after(tick, messages[0].headers.get("id") if messages else None, self.id)
         else:
             run = before.run.skipped(tick, self.id)  # it would fail as often as it is tried
         claim = Claim(self.ledger.runs_book, entry.name, seen, run.note(), messages)
-        return Firing(plan, claim, run, following, bool(messages))
+        return Firing(plan, claim, run, following, self._failure is None)
 
     def _options_of(self, entry: Any) -> dict[str, Any]:
         # The first call of an entry gets the tick's id; where a subclass makes several, the others get random ones.

@@ -128,3 +128,52 @@ print(json.dumps({
         cwd=tmp_path,
     )
     assert seen == {"counts": ["code", "late"], "kept": True, "locked": [1], "unlocked": True}
+
+
+def test_sentry_watches_periodic_tasks(redis_url: str, tmp_path: Path) -> None:
+    """Its monitors hang on Scheduler.apply_entry: one check-in for each tick, with the schedule."""
+    needs("sentry_sdk", "sentry-sdk")
+    seen = run_project(
+        """
+from datetime import timedelta
+import sentry_sdk
+from sentry_sdk.integrations.celery import CeleryIntegration
+from sentry_sdk.transport import Transport
+
+checkins = []
+
+class Recorder(Transport):
+    def capture_envelope(self, envelope):
+        items = [item for item in envelope.items if item.headers["type"] == "check_in"]
+        checkins.extend(json.loads(item.get_bytes()) for item in items)
+
+sentry_sdk.init(
+    dsn="http://key@127.0.0.1:9/1", transport=Recorder, default_integrations=False, auto_enabling_integrations=False,
+    integrations=[CeleryIntegration(monitor_beat_tasks=True)],
+)
+"""
+        + RUN
+        + """
+almost = app.now() - timedelta(seconds=59)
+app.conf.beat_schedule = {
+    "quick": {"task": "t.a", "schedule": 1.0, "args": ("quick",)},
+    "minutely": {"task": "t.a", "schedule": schedule(60.0), "args": ("minutely",), "last_run_at": almost},
+}
+run(Service(app), "quick")
+from redis import Redis
+headers = [json.loads(raw)["headers"] for raw in Redis.from_url(url).lrange("celery", 0, -1)]
+monitored = [found for found in headers if "sentry-monitor-slug" in found]
+print(json.dumps({
+    "monitored": [(found["argsrepr"], found["sentry-monitor-slug"]) for found in monitored],
+    "checkins": [(found["monitor_slug"], found["status"], found["monitor_config"]["schedule"]) for found in checkins],
+    "same": [f["check_in_id"] for f in checkins] == [f["sentry-monitor-check-in-id"] for f in monitored],
+}))
+""",
+        redis_url,
+        cwd=tmp_path,
+    )
+    assert seen == {
+        "monitored": [["['minutely']", "minutely"]],
+        "checkins": [["minutely", "in_progress", {"type": "interval", "value": 1, "unit": "minute"}]],
+        "same": True,
+    }

@@ -267,6 +267,15 @@ def test_notes_of_entries_that_are_long_gone_are_deleted(beats: Beats) -> None:
     assert set(first.ledger.runs.read()[1]) == {"a"}
 
 
+def test_a_task_that_runs_eagerly_counts_as_sent(beats: Beats) -> None:
+    app = beats.app({"a": 10}, task_always_eager=True)
+    ran: list[int] = []
+    app.task(name="task.a", shared=False)(lambda: ran.append(1))
+    scheduler = beats.start(app=app)
+    beats.turn(30)
+    assert (len(ran), scheduler.schedule["a"].total_run_count, beats.sent()) == (3, 3, [])
+
+
 # -- clocks
 
 
