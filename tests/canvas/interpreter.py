@@ -66,9 +66,18 @@ def normal(node: Node) -> Node:
 
 
 def _normal_replacement(node: Node) -> Node:
-    """A group that a task is replaced by is the header of a chord whose body is handed the list and returns it."""
+    """Where a task is replaced by what ends with a group, its value is the list of that group's."""
     node = normal(node)
-    return Chord(header=node.members, body=GATHER) if isinstance(node, Group) and node.members else node
+    if isinstance(node, Group):
+        return Chord(header=node.members, body=GATHER)
+    return _chained([node, GATHER]) if isinstance(_end(node), Group) else node
+
+
+def _end(node: Node) -> Node:
+    """What comes last."""
+    if isinstance(node, Chain):
+        return _end(node.steps[-1])
+    return _end(node.body) if isinstance(node, Chord) else node
 
 
 def _normal_group(node: Group) -> Group:

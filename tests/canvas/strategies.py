@@ -71,7 +71,7 @@ def _one_end(chain: Chain) -> Chain:
 
 
 def groups(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
-    members = st.lists(inner.filter(_is_something), max_size=4).map(tuple)
+    members = st.one_of(st.just(()), st.lists(inner.filter(_is_something), min_size=2, max_size=4).map(tuple))
     callbacks = rarely((), st.just((Task(),))) if depth else st.just(())
     return st.builds(Group, members=members, links=callbacks, errbacks=rarely((), errbacks)).map(_nobody_to_link)
 
@@ -88,7 +88,9 @@ def chords(depth: int, inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node
 
 
 def _is_something(node: Node) -> bool:
-    """Empty groups within others are left to the fixed workflows: what they do hangs on how they came there."""
+    """Empty groups within others are left to the fixed workflows, as are groups of one: what they do hangs on how they
+    came there.
+    """
     return not isinstance(node, Group) or bool(node.members)
 
 
