@@ -197,7 +197,7 @@ def _steps_of(sig: Signature) -> list[Any]:
         steps.append(step)
     if steps:
         for callback in maybe_list(sig["options"].get("link")) or []:
-            steps[-1].link(callback)
+            _link_end(steps[-1], callback)
     return steps
 
 
@@ -277,10 +277,18 @@ def _frozen_with(options: dict[str, Any]) -> dict[str, Any]:
 
 def _link(steps: list[Signature], links: Any, errbacks: Any) -> None:
     for callback in links or ():
-        steps[-1].link(callback)
+        _link_end(steps[-1], callback)
     for errback in errbacks or ():
         for step in steps:
             step.link_error(errback)
+
+
+def _link_end(last: Signature, callback: Any) -> None:
+    """The callback of a chain that ends with a group is called for each member, with its value, as in Celery."""
+    if isinstance(last, group):
+        last._link_each(callback)
+    else:
+        last.link(callback)
 
 
 def _freeze_all(steps: list[Signature]) -> list[Any]:

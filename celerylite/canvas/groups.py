@@ -9,6 +9,7 @@ from celerylite._state import get_current_app, get_current_worker_task
 from celerylite.canvas.composite import Composite, as_list, following, without_place
 from celerylite.canvas.signatures import Signature, maybe_signature
 from celerylite.canvas.stamping import with_stamps
+from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import getitem_property
 from celerylite.utils.uuids import uuid
 
@@ -60,16 +61,18 @@ class group(Composite):  # noqa: N801 (Celery's name)
     # -- calling
 
     def _emit(self, dispatch: Dispatch, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        if options.get("link"):
+            raise TypeError("Cannot add link to group: use a chord")
+        if options.get("link_error"):
+            raise TypeError("Cannot add link to group: do that on individual tasks")
+        if self["options"].get("link") or self["options"].get("link_error"):
+            return self._handed_down()._emit(dispatch, args, kwargs, options)
         args, kwargs, options = self._merged(args, kwargs, options)
         rest = options.pop("chain", None)
         if rest:
             # Celery gives each member what follows, so that it runs as often as there are members.
             header = group([*self.tasks], app=self._app, task_id=options.pop("task_id", None))
             return self.TYPES["chain"](header, *following(rest, self._app))._emit(dispatch, args, kwargs, options)
-        if options.pop("link", None):
-            raise TypeError("Cannot add link to group: use a chord")
-        if options.pop("link_error", None):
-            raise TypeError("Cannot add link to group: do that on individual tasks")
         group_id = options.pop("task_id", None) or uuid()
         add_to_parent = options.pop("add_to_parent", True)
         result = self._emit_members(dispatch, group_id, args, kwargs, options)
@@ -77,6 +80,24 @@ class group(Composite):  # noqa: N801 (Celery's name)
         if parent is not None:
             parent.add_trail(result)
         return result
+
+    def _handed_down(self) -> group:
+        """A copy whose members have the callbacks that stand in the group's options; Celery writes them there."""
+        copied = self.clone()
+        callbacks, errbacks = (maybe_list(copied["options"].pop(key, None)) for key in ("link", "link_error"))
+        for callback in callbacks or ():
+            copied._link_each(callback)
+        for errback in errbacks or ():
+            copied.link_error(errback)
+        return copied
+
+    def _link_each(self, callback: Any) -> None:
+        """Call `callback` for each member, with its value."""
+        for member in self.tasks:
+            if isinstance(member, group):
+                member._link_each(callback)
+            else:
+                member.link(callback)
 
     def _emit_members(
         self, dispatch: Dispatch, group_id: str, args: Any, kwargs: Any, options: dict[str, Any]

@@ -48,6 +48,7 @@ GROUPS_IN_CHAINS = [
     chain(t, group(t, t)), chain(t, group(t, t), t), chain(group(t, t), t), chain(group(t, t), group(t, t)),
     chain(group(t, t), group(t, t), t), chain(t, group(t), t), chain(t, group(), t), chain(group(), t),
     chain(chain(t, group(t, t)), t), chain(t, group(t, i, own), own), chain(t, group(t, t, links=(t,)), t),
+    chain(t, group(t, t), links=(t,)), group(chain(t, group(t, t), links=(t,)), t),
     chain(t, group(t, f), errbacks=(NEW,)), chain(t, group(t, f), t), chain(t, group(t, f), t, t),
     chain(t, group(t, f, errbacks=(NEW,)), t), chain(t, group(t, f), e, errbacks=(OLD,)),
     chain(f, group(e, e)), chain(f, group(t, t), t), chain(group(t, f), e, e), chain(group(f), e),

@@ -70,14 +70,14 @@ def _normal_replacement(node: Node) -> Node:
     node = normal(node)
     if isinstance(node, Group):
         return Chord(header=node.members, body=GATHER)
-    return _chained([node, GATHER]) if isinstance(_end(node), Group) else node
+    return _chained([node, GATHER]) if isinstance(end(node), Group) else node
 
 
-def _end(node: Node) -> Node:
+def end(node: Node) -> Node:
     """What comes last."""
     if isinstance(node, Chain):
-        return _end(node.steps[-1])
-    return _end(node.body) if isinstance(node, Chord) else node
+        return end(node.steps[-1])
+    return end(node.body) if isinstance(node, Chord) else node
 
 
 def _normal_group(node: Group) -> Group:
@@ -96,7 +96,7 @@ def _normal_chord(node: Chord) -> Chord:
 
 def _normal_chain(node: Chain) -> Node:
     """Errbacks of a chain are those of each step (of a chord, the body); its callbacks are the last step's."""
-    return _with(_chained(list(map(normal, node.steps))), node.links, node.errbacks)
+    return _linked_end(_with(_chained(list(map(normal, node.steps))), errbacks=node.errbacks), node.links)
 
 
 def _chained(steps: list[Node]) -> Node:
@@ -137,9 +137,16 @@ def _with(node: Node, links: tuple[Node, ...] = (), errbacks: tuple[Any, ...] = 
         return _normal_group(replace(node, links=links, errbacks=errbacks))
     if isinstance(node, Chain):
         steps = [_with(step, errbacks=errbacks) for step in node.steps]
-        steps[-1] = _with(steps[-1], links=links)
+        steps[-1] = _linked_end(steps[-1], links)
         return Chain(steps=tuple(steps))
     return replace(node, links=(*node.links, *links), errbacks=(*node.errbacks, *errbacks))
+
+
+def _linked_end(node: Node, links: tuple[Node, ...]) -> Node:
+    """Callbacks of a chain: if it ends with a group, each member calls them with its own value."""
+    if isinstance(node, Group):
+        return Group(members=tuple(_linked_end(member, links) for member in node.members))
+    return _with(node, links)
 
 
 def _deaf(node: Node) -> Node:
