@@ -22,7 +22,9 @@ __all__ = ("_chord", "chord")
 #: Options of a chord that concern what comes after its header.
 _FOR_THE_BODY = ("chain", "chord", "group_id", "group_index", "link", "link_error", "task_id")
 #: Options that concern the header only.
-_FOR_THE_HEADER = ("add_to_parent", "countdown", "eta", "parent_id")
+_FOR_THE_HEADER = (
+    "add_to_parent", "connection", "countdown", "eta", "parent_id", "producer", "publisher", "result_cls", "router",
+)  # fmt: skip
 
 
 @Signature.register_type(name="chord")

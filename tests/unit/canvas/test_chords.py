@@ -83,6 +83,12 @@ def test_options_go_to_header_and_body(tasks: Tasks) -> None:
     assert [options[key][0]["task"] for key in ("link", "link_error")] == ["note", "note_error"]
 
 
+def test_options_of_the_sending_itself_do_not_travel(tasks: Tasks) -> None:
+    for canvas in (chord([tasks.add.s(1)], tasks.total.s()), group(tasks.add.s(1)), tasks.add.s(1) | tasks.add.s(2)):
+        canvas.apply_async(producer=object(), connection=object(), add_to_parent=False)
+    assert len(tasks.told) == 3
+
+
 def test_links(tasks: Tasks, app: Celery) -> None:
     both = chord([tasks.add.s(1), tasks.add.s(2)], tasks.total.s())
     both.link(tasks.note.s())
