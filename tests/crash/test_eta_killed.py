@@ -47,7 +47,7 @@ def test_worker_killed_while_500_wait(lab: Lab, mode: str) -> None:
     assert not lab.wait_finished(due, 15)
     lab.wait_quiet(3.0)
     assert not lab.tally().doubled()
-    assert_on_time(lab, due, 1.0, after=ready)
+    assert_on_time(lab, due, 3.0, after=ready)
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_promoting_process_killed_again_and_again(lab: Lab, rng: random.Random) 
     assert not lab.wait_finished(due, 10)
     lab.wait_quiet(3.0)
     assert not lab.tally().doubled()
-    assert_on_time(lab, due, 2.5)
+    assert_on_time(lab, due, 6.0)
     assert worker.returncode is None
 
 
@@ -102,7 +102,7 @@ def test_countdown_longer_than_the_visibility_timeout(lab: Lab, mode: str) -> No
     assert not lab.wait_finished(due, 10)
     lab.wait_quiet(1.5)
     assert not lab.tally().doubled()
-    assert_on_time(lab, due, 1.0)
+    assert_on_time(lab, due, 3.0)
 
 
 @pytest.mark.slow
