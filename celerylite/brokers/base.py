@@ -451,6 +451,9 @@ class Consumer(ABC):
 class Keeper(ABC):
     """The housekeeping of one worker: leases, due messages, what the dead left behind. One thread uses it."""
 
+    def listen(self) -> None:  # noqa: B027 (where the server keeps copies for those that are not there yet)
+        """Return once nothing that is broadcast from now on passes this worker by."""
+
     @abstractmethod
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """Extend the leases of consumers that are alive."""

@@ -66,6 +66,12 @@ class RedisKeeper(Keeper):
         self._last_change = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    def listen(self) -> None:
+        """Subscribe to fan-out exchanges, if this worker has queues there."""
+        if self._fanout.patterns:
+            self._watch()
+            self.watch_link.flush()
+
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """Extend the leases of consumers that are alive."""
         if not self.link.connected:

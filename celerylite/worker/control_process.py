@@ -41,6 +41,7 @@ class ControlProcess:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         thread = threading.Thread(target=self.housekeeping.run, name="housekeeping", daemon=True)
+        self.housekeeping.listen()
         thread.start()
         self.line.send(ready=True)
         while True:

@@ -242,6 +242,7 @@ class WorkController:
             board.clear(slot, os.getpid())
         broker = brokers.connect_worker(self.app, self.hostname)
         housekeeping = Housekeeping(self.app, self.options, broker, board)
+        housekeeping.listen()
         thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
         process = TaskProcess(self.app, self.options, broker, executor, board)
         signals.worker_process_init.send(sender=None)

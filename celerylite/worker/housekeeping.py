@@ -59,6 +59,13 @@ class Housekeeping:
         self._spared: dict[int, float] = {}
         self._on_buried = partial(fail_buried, app, options, broker)
 
+    def listen(self) -> None:
+        """Before the worker says that it is ready: be there for what is broadcast from then on."""
+        try:
+            self.keeper.listen()
+        except self.broker.connection_errors as exc:
+            logger.debug("Not listening yet: %s", exc)  # `run` tries again, and says so
+
     def run(self) -> None:
         """Keep house until `stop`; a broken connection is mended, whatever else is wrong is logged."""
         while not self._stopping.is_set():

@@ -17,7 +17,7 @@ from tests.support.redis_server import RedisServer
 NO_RETRY = {"task_publish_retry_policy": {"max_retries": 0}}
 #: As docs/brokers.md gives them.
 WORKER_RULE = (
-    "~celery* ~_kombu.* ~unacked* ~reply.* ~*.reply.celery.pidbox "
+    "resetchannels ~celery* ~_kombu.* ~unacked* ~reply.* ~*.reply.celery.pidbox "
     "&celery-task-meta-* &celery-taskset-meta-* &/0.* &__redis__:invalidate "
     + redis_access.COMMANDS
 )
@@ -79,7 +79,7 @@ def test_a_user_with_the_rights_of_the_docs(guarded: Guarded, site_of: Callable[
         ("~celery*", "no access to celery, "),
         ("~unacked*", "no access to unacked, unacked_index"),
         ("&celery-task-meta-*", "no access to celery-task-meta-probe"),
-        ("+@scripting", "'script|load'"),
+        ("+@scripting", "run the 'script"),
     ],
 )
 def test_a_worker_names_what_is_missing(
