@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +51,9 @@ def _mixed(new_redis_url: Any, directory: Any, conf: dict[str, Any]) -> Iterator
     site = Site(new_redis_url(), Ledger(directory / "ledger"), Workers(directory))
     yield Mixed(site, conf)
     site.close()
+    # Celery's results say goodbye to the server when they are collected: while it is there.
+    site._clients.clear()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
