@@ -15,13 +15,13 @@ from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
+from celerylite.brokers.base import Consumer, Delivery
 from celerylite.brokers.envelope import decode, redelivered
 from celerylite.brokers.redis_access import check
-from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, Unlocked, name_of, warn_if_lost
-from celerylite.brokers.redis_link import Link, LinkError, OnReply, ReplyError, pack
+from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, Unlocked, name_of
+from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
-from celerylite.brokers.redis_settling import finish_command, settle_arguments
+from celerylite.brokers.redis_settling import Settling
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ BACKLOG = 12
 PATIENCE = 8.0
 
 
-class RedisConsumer(Consumer):
+class RedisConsumer(Settling, Consumer):
     """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
 
     def __init__(
@@ -86,8 +86,6 @@ class RedisConsumer(Consumer):
         self._direct = 0
         self._taken_at = 0.0
         self._ends: float | None = None
-        self._number = 0
-        #: What settlements have said about chords.
         self._ended: list[Any] = []
         self.set_queues(queues)
 
@@ -350,88 +348,6 @@ class RedisConsumer(Consumer):
         assert isinstance(delivery, Held)
         with self._writing as link:
             self._posting(lambda: self._post_ack(link, delivery))
-
-    def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
-        """Store, send and acknowledge in one script."""
-        assert isinstance(delivery, Held)
-        if settlement.store is None and not settlement.messages and not settlement.commands:
-            if not acked:
-                self.ack(delivery)
-            return True
-        keys = [self._settled if acked else self._held, self._inbox, self._moved]
-        args = self._arguments(settlement)
-        on_reply: OnReply | None = None if acked else warn_if_lost
-        with self._writing as link:
-            if acked:
-                name = (self._next_number() if settlement.messages or settlement.commands else b"", b"", b"1")
-            else:
-                name = (*name_of(delivery.tag, delivery.raw), b"0")
-            command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", *keys, *name, *args)
-            if settlement.counts:
-                on_reply = self._heed(on_reply)
-            # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task
-            # again. Early, nobody would: the outcome must be on its way before the board shows another task, so
-            # it waits for a fetch only.
-            hold = self.serial and (last or not acked)
-            self._posting(lambda: link.post(command, on_reply, hold=hold))
-            self._trim(link)
-            return not link.holding
-
-    def _next_number(self) -> bytes:
-        """Numbers what is settled without being held: nothing else tells a repetition."""
-        self._number += 1
-        return b"%d" % self._number
-
-    def _arguments(self, settlement: Settlement) -> list[bytes]:
-        """The words of a settlement; to find where its messages go, the server may have to be asked."""
-        while True:
-            try:
-                return settle_arguments(self.broker, settlement)
-            except self.broker.connection_errors as exc:
-                self._complain(exc)
-                if self._out_of_patience():
-                    raise
-                self._sleep(self._pause)
-
-    def _heed(self, on_reply: OnReply | None) -> OnReply:
-        """Look for ended chords in the answer to a command that is about to be posted."""
-        self.counting += 1
-
-        def heed(reply: Any) -> None:
-            self.counting -= 1
-            if type(reply) is list:
-                self.counting += len(reply) - 1
-                self._ended += reply[1:]
-            elif on_reply is not None:
-                on_reply(reply)
-            elif type(reply) is ReplyError:
-                warn_if_lost(reply)
-
-        return heed
-
-    def ended_chords(self) -> list[Any]:
-        """Answers that have come in; threads wait for theirs, because nothing else makes them read."""
-        with self._writing as link:
-            while self.counting > len(self._ended) and not (self.serial and not self._answered(link)):
-                try:
-                    link.read()
-                except LinkError as exc:
-                    self._complain(exc)
-                    break
-            found, self._ended = self._ended, []
-            self.counting -= len(found)
-            return found
-
-    @staticmethod
-    def _answered(link: Link) -> bool:
-        return link.connected and not link.holding and link.readable(0)
-
-    def finish_chord(self, chord: EndedChord, settlement: Settlement) -> None:
-        """Send the body in one script, which does nothing the second time."""
-        command = finish_command(self.broker, chord, settlement)
-        with self._writing as link:
-            on_reply = self._heed(None)
-            self._posting(lambda: link.post(command, on_reply))
 
     def push(self) -> None:
         """Send what `settle` may have held back: a task is about to run."""
