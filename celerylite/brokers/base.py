@@ -332,6 +332,9 @@ class Broker(ABC):
         """Whether a result of `backend` can be stored in this broker's transactions."""
         return False
 
+    def check(self) -> None:  # noqa: B027 (most can only tell once they are connected)
+        """Raise `ImproperlyConfigured` for what can never work, as far as that shows without a server."""
+
     def close(self) -> None:  # noqa: B027 (not every broker has something open)
         """Close what is open; the next use opens it again."""
 

@@ -8,6 +8,7 @@ is on the disk. This file is the sending side; `sqlite_consumer` takes, `sqlite_
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -34,6 +35,7 @@ from celerylite.brokers.sqlite_chords import do_commands, drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link, database
 from celerylite.brokers.sqlite_notebook import SqliteNotebook, claim_one
 from celerylite.brokers.sqlite_results import write_result
+from celerylite.exceptions import ImproperlyConfigured
 from celerylite.utils.clock import uptime
 from celerylite.utils.uuids import uuid, uuids
 
@@ -260,6 +262,14 @@ class SqliteBroker(Broker):
             schema.BURY, (uuid(), reason, queue, priority, time.time(), self.worker, raw, task_id, name)
         )
         link.execute(schema.TRIM_DEAD, (self.dead_limit,))
+
+    def check(self) -> None:
+        """Raise `ImproperlyConfigured` where the file cannot be opened; that another process uses it is no reason."""
+        try:
+            self.database.run(lambda link: link.version())
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) and "full" not in str(exc):
+                raise ImproperlyConfigured(str(exc)) from exc
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""

@@ -160,6 +160,7 @@ class WorkController:
         if self.purge:
             self.app.broker.purge(self.options.queues)
         # What is wrong in the settings shows here, once, and not in every child.
+        self.app.broker.check()
         self.app.broker.close()
         self.app.backend  # noqa: B018
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celerylite import chord
 from tests.crash.harness import Lab, lost, poll
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
@@ -52,5 +53,30 @@ def test_killed_at_each_commit(lab: Lab, mode: str, victim: str, when: str) -> N
             assert len(doubled) <= 1, f"commit {point}"
         if not reached:
             assert point > TASKS, "the points were never reached"
+            return
+    pytest.fail("the search did not end")
+
+
+@pytest.mark.parametrize("victim", ["child", "tree"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_chord_killed_at_each_commit(lab: Lab, victim: str, when: str) -> None:
+    """Late acknowledgement: the body is sent once, wherever the process dies that counts the last part."""
+    lab.setup("late", worker_lease=2.0)
+    work = lab.app.tasks["crash.work"]
+    for point in range(1, POINTS):
+        body = chord([work.si() for _ in range(TASKS)])(work.si())
+        flag = lab.directory / f"chord-{point}"
+        worker = lab.worker(f"p{point}", concurrency=1, wait=False, commit=f"{when} {point} {victim} {flag}")
+        poll(lambda flag=flag, body=body: flag.exists() or body.ready(), 20)
+        if victim == "tree" and flag.exists():
+            assert worker.wait_gone(5)
+            worker = lab.worker(f"h{point}", concurrency=1)
+        assert not lab.wait_records([body.id], 20), f"commit {point}: the body never ended"
+        lab.wait_quiet(0.5)
+        worker.terminate()
+        starts = {event.pid for event in lab.tally().starts[body.id]}
+        assert len(lab.tally().starts[body.id]) == len(starts) <= 2, f"commit {point}: the body was sent twice"
+        if not flag.exists():
+            assert point > TASKS
             return
     pytest.fail("the search did not end")
