@@ -197,6 +197,8 @@ class Connecting:
         broker, self._broker = self._broker, None
         if broker is not None:
             broker.close()
+        if self._backend_shared is not None and hasattr(self._backend_shared, "stop_reading"):
+            self._backend_shared.stop_reading()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.force_close_all()

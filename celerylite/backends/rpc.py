@@ -89,12 +89,14 @@ class RPCBackend(BaseBackend):
         return self.app.oid
 
     def reply_queue(self, name: str | None = None) -> Queue:
-        """The queue to which workers reply: not durable, deleted when its reader is gone or `result_expires` after."""
+        """The queue to which workers reply, as Celery declares it: deleted when its reader is gone, or when nobody has
+        read for `result_expires`.
+        """
         from kombu.entity import Exchange, Queue  # lazy: kombu is imported when the first call is sent
 
         name = name or self.oid
         return Queue(
-            name, Exchange(None), name, durable=False, auto_delete=self.auto_delete, expires=self.expires or None
+            name, Exchange(None), name, durable=True, auto_delete=self.auto_delete, expires=self.expires or None
         )
 
     binding = property(reply_queue)
@@ -210,8 +212,8 @@ class RPCBackend(BaseBackend):
         self._changed = threading.Condition()
         self._records, self._reader, self._prepared = OrderedDict(), None, set()
 
-    def close(self) -> None:
-        """Stop reading."""
+    def stop_reading(self) -> None:
+        """Stop reading replies, until somebody waits again."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.stop()

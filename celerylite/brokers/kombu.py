@@ -79,7 +79,9 @@ class KombuBroker(Broker):
         connection = self.connection.clone()
         connection.heartbeat = heartbeat
         tries = max(1, len(connection.alt or ()))
-        connection._ensure_connection(max_retries=tries, interval_start=0, interval_step=0, interval_max=0)
+        connection._ensure_connection(
+            max_retries=tries, interval_start=0, interval_step=0, interval_max=0, reraise_as_library_errors=False
+        )
         return connection
 
     @contextmanager

@@ -43,6 +43,10 @@ EXPECTED = {
     "edit_schedule.py": [
         "beat sent it: 3", "now at: 09:00", "at once: 7", "enabled: False", r"entries: \[\]",
     ],
+    "rabbitmq.py": [
+        "order: urgent, usual", "topic: fox by mammal.fox", r"delay: [12]\.", "dead letters: 1",
+        "broadcast: hello hello",
+    ],
     "embedded.py": [r"from the file: \[0, 2, 4\]", r"celerylite\.db"],
     "canvas_chain.py": [
         r"2 \+ 2 \+ 4 \+ 8: 16", r"on the way: \[4, 8\]", r"10 \+ 1 \+ 2: 13", "immutable: done",
@@ -99,11 +103,14 @@ CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_example(name: str) -> None:
+def test_example(name: str, request: pytest.FixtureRequest) -> None:
     require_binary()
+    more = {}
+    if name == "rabbitmq.py":
+        more["CELERY_BROKER_URL"] = request.getfixturevalue("rabbit_server").url()
     if name.startswith("pydantic"):
         pytest.importorskip("pydantic")
-    text = run(name)
+    text = run(name, **more)
     position = 0
     for pattern in EXPECTED[name]:
         found = re.compile(pattern).search(text, position)

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -168,7 +169,7 @@ class RabbitServer:
 
     def queues(self, url: str) -> dict[str, Any]:
         """Queue name → messages that are ready, of the virtual host of a URL."""
-        vhost = url.rpartition("/")[2]
+        vhost = unquote(url.rpartition("/")[2])
         lines = self.control("list_queues", "-p", vhost, "name", "messages_ready", "--no-table-headers")
         rows = (line.split("\t") for line in lines.splitlines() if "\t" in line)
         return {name: int(ready) for name, ready in rows}
