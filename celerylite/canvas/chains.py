@@ -80,16 +80,14 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         links, errbacks = maybe_list(options.pop("link", None)), maybe_list(options.pop("link_error", None))
         rest = options.pop("chain", None)
         _link(steps, links, errbacks)
-        if len(steps) > 1:
-            steps[-1].freeze(**_frozen_with(options))
+        end = steps[-1].freeze(**_frozen_with(options)) if len(steps) > 1 else None
         if rest:
-            steps = _normal([*steps, *following(rest, self._app)])
+            steps, end = _normal([*steps, *following(rest, self._app)]), None
         first, *later = steps
-        parent_links = _freeze_all(later)
+        results = _freeze_all(later, end)
         if later:
             options["chain"] = [*reversed(later)]
-        result = first._emit(dispatch, args, kwargs, options)
-        return _with_parents(result, parent_links)
+        return _with_parents(first._emit(dispatch, args, kwargs, options), results)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run the steps in this process; returns the result of the last one."""
@@ -109,8 +107,13 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         return _normal([maybe_signature(task, app=app, clone=True) for task in self.tasks])
 
     def _parts(self) -> int:
-        steps = self._prepared()
-        return steps[-1]._parts() if steps else 0
+        for task in reversed(self.tasks):
+            if not isinstance(task, _chain | group) or task.tasks:
+                return task._unfolded()._parts()
+        return 0
+
+    def _is_empty(self) -> bool:
+        return all(task._is_empty() for task in self.tasks)
 
     def _ends_in_group(self) -> bool:
         return bool(self.tasks) and self.tasks[-1]._ends_in_group()
@@ -131,8 +134,8 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
         if not steps:
             return None
         own_id = self["options"].get("task_id") or _id
-        steps[-1].freeze(own_id, group_id, chord, root_id, parent_id, group_index)
-        result = _with_parents(None, _freeze_all(steps))
+        end = steps[-1].freeze(own_id, group_id, chord, root_id, parent_id, group_index)
+        result = _with_parents(None, _freeze_all(steps, end))
         self.tasks = steps
         self["options"]["task_id"] = result.id
         return result
@@ -291,8 +294,11 @@ def _link_end(last: Signature, callback: Any) -> None:
         last.link(callback)
 
 
-def _freeze_all(steps: list[Signature]) -> list[Any]:
-    return [step.freeze() for step in steps]
+def _freeze_all(steps: list[Signature], end: Any) -> list[Any]:
+    """The results of the steps; `end` is that of the last one, where it has been frozen: each time costs its size."""
+    if end is None:
+        return [step.freeze() for step in steps]
+    return [*(step.freeze() for step in steps[:-1]), end]
 
 
 def _with_parents(first: Any, results: list[Any]) -> Any:

@@ -133,11 +133,14 @@ class group(Composite):  # noqa: N801 (Celery's name)
             if isinstance(member, group):
                 more_args, more_kwargs, _ = member._merged(args, kwargs, {})
                 yield from member._flat(more_args, more_kwargs)
-            elif type(member) is Signature or member["subtask_type"] == "chord" or member._parts():
+            elif type(member) is Signature or not member._is_empty():
                 yield member, args, kwargs
 
     def _parts(self) -> int:
         return sum(1 if type(member) is Signature else member._parts() for member, _, _ in self._flat())
+
+    def _is_empty(self) -> bool:
+        return all(task._is_empty() for task in self.tasks)
 
     def _ends_in_group(self) -> bool:
         return True

@@ -230,6 +230,10 @@ class Signature(dict[str, Any]):
         """How many tasks of it end last: what a chord counts of a member of its header."""
         return 1
 
+    def _is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return False
+
     def _unfolded(self) -> Signature:
         """What it stands for in a chain or a group."""
         return self

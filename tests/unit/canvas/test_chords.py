@@ -131,10 +131,37 @@ def groups(tasks: Tasks, depth: int) -> Any:
     return chain(group(tasks.add.s() for _ in range(4)) for _ in range(depth))
 
 
-@pytest.mark.parametrize("build", [nested, deep, groups])
+def turns(tasks: Tasks, depth: int) -> Any:
+    """A chain that ends in a group, one of whose members is such a chain, and so on."""
+    sig: Any = tasks.add.s()
+    for _ in range(depth):
+        sig = tasks.add.s() | group(sig, tasks.add.s())
+    return group(sig, tasks.add.s())
+
+
+@pytest.mark.parametrize("build", [nested, deep, groups, turns])
 def test_messages_grow_with_the_canvas_at_most(tasks: Tasks, build: Any) -> None:
     largest = {d: max(len(m.body) for m in build(tasks, d).collect((1,)).messages) for d in (4, 8, 16)}
     assert largest[16] - largest[8] <= 2.1 * (largest[8] - largest[4])
+
+
+@pytest.mark.parametrize("build", [nested, deep, groups, turns])
+def test_so_does_the_work(tasks: Tasks, build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each level may look at all that is below it, but only so often."""
+    done: list[int] = []
+    freeze = Signature.freeze
+
+    def counted(self: Signature, *args: Any, **kwargs: Any) -> Any:
+        done.append(1)
+        return freeze(self, *args, **kwargs)
+
+    monkeypatch.setattr(Signature, "freeze", counted)
+    counts = []
+    for depth in (4, 8, 16):
+        done.clear()
+        build(tasks, depth).collect((1,))
+        counts.append(len(done) + 1)
+    assert counts[2] <= 5 * counts[1] <= 25 * counts[0]
 
 
 def test_frozen(tasks: Tasks) -> None:
