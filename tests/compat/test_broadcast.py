@@ -35,7 +35,7 @@ def test_one_copy_a_worker(site: Site, prefix: str) -> None:
     client = site.client(**CONF, **conf)
     work = client.tasks["t.work"]
     sent = [work.apply_async(**TO_ALL, task_id=f"all-{number}", ignore_result=True) for number in range(5)]
-    named = work.apply_async(exchange="named", task_id="named", ignore_result=True)
+    named = work.apply_async(queue="named", task_id="named", ignore_result=True)
     alone = work.apply_async(task_id="one", ignore_result=True)
     for result in (*sent, named):
         site.ledger.wait("finish", result.id, count=3)

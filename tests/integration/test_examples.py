@@ -72,6 +72,7 @@ EXPECTED = {
         r"first: \[\('depth', 0\), \('tenant', 'blue'\)\]",
         r"group: \[\[\('depth', 1\), \('tenant', 'blue'\)\], \[\('depth', 1\), \('tenant', 'blue'\)\]\]",
     ],
+    "broadcast.py": ["reloaded by: ann, bob"],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip
 
