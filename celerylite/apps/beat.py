@@ -8,7 +8,6 @@ import socket
 import sys
 from datetime import datetime
 from signal import Signals
-from types import FrameType
 from typing import Any
 
 import celerylite
@@ -122,12 +121,7 @@ class Beat:
 
     def install_sync_handler(self, service: Any) -> None:
         """Have SIGTERM and SIGINT end beat in good order."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            # `Service.start` writes everything down on its way out.
-            raise SystemExit()
-
-        platforms.signals.update({Signals.SIGTERM.name: stop, Signals.SIGINT.name: stop})
+        platforms.signals.update({Signals.SIGTERM.name: service.interrupt, Signals.SIGINT.name: service.interrupt})
 
     def banner(self, service: Any) -> str:
         """The text that is printed before beat connects."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from types import FrameType
 from typing import Any
 
 from celerylite import platforms, signals
 from celerylite.beat.pidbox import BeatPidbox
 from celerylite.beat.scheduler import logger
+from celerylite.beat.shared import SharedScheduler
 from celerylite.beat.store import PersistentScheduler
 from celerylite.utils.imports import load_extension_class_names, symbol_by_name
 from celerylite.utils.time import humanize_seconds
@@ -39,6 +42,11 @@ class Service:
         self._ticked = time.monotonic()
         self._is_shutdown = Event()
         self._is_stopped = Event()
+        # Signal handlers may use neither an event nor a lock, but they may put something in this queue.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._interrupted = False
+        #: Whether the scheduler is in the middle of something that a signal must not break off, or asleep.
+        self._patient = False
 
     def __reduce__(self) -> Any:
         return type(self), (self.app, self.max_interval, self.schedule_filename, self.scheduler_cls)
@@ -60,19 +68,39 @@ class Service:
         except (KeyboardInterrupt, SystemExit):
             self._is_shutdown.set()
         finally:
+            self._patient = True
             if self.pidbox is not None:
                 self.pidbox.stop()
             self.sync()
 
     def _tick(self, scheduler: Any) -> None:
-        while not self._is_shutdown.is_set():
+        # Ours ends its tick within seconds; one of others may wait for a lock for ever.
+        patient = isinstance(scheduler, SharedScheduler)
+        while not (self._is_shutdown.is_set() or self._interrupted):
+            self._patient = patient
             interval = scheduler.tick()
             self._ticked = time.monotonic()
             if interval and interval > 0.0:
                 logger.debug("beat: Waking up %s.", humanize_seconds(interval, prefix="in "))
-                self._is_shutdown.wait(interval)
+                self.sleep(interval)
                 if scheduler.should_sync():
                     scheduler._do_sync()
+
+    def sleep(self, seconds: float | None = None) -> None:
+        """Sleep, at most until beat is to end."""
+        self._patient = True
+        try:
+            self._wake.get(timeout=seconds)
+        except Empty:
+            pass  # nobody woke us
+        self._patient = False
+
+    def interrupt(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """End soon; to be called by signal handlers, and a signal handler itself. What blocks is broken off."""
+        self._interrupted = True
+        self._wake.put(None)
+        if not self._patient:
+            raise SystemExit()
 
     def tick_age(self) -> float:
         """Seconds since the last tick, or since the start."""
@@ -87,6 +115,7 @@ class Service:
         """End the ticking; with `wait`, return when it has ended."""
         logger.info("beat: Shutting down...", extra={"action": "shutting_down"})
         self._is_shutdown.set()
+        self._wake.put(None)
         if wait:
             self._is_stopped.wait()
 

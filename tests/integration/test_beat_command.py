@@ -132,6 +132,26 @@ def test_beat_ends_when_its_worker_is_killed(start: Callable[..., WorkerProcess]
     wait_for(lambda: not worker.tree(), 30, "all its processes to end")
 
 
+def test_ctrl_c_for_a_worker_with_beat_inside(start: Callable[..., WorkerProcess]) -> None:
+    """The whole group gets SIGINT, and beat SIGTERM from its parent on top of it."""
+    worker = start("-B", "-l", "INFO", "-c", "1", command="worker")
+    worker.wait_log(r"Beat\] Scheduler: Sending due task quick", count=2)
+    worker.signal_group(signal.SIGINT)
+    assert worker.wait() == 0
+    assert "Traceback" not in worker.log()
+    assert worker.tree() == []
+
+
+def test_a_schedule_that_is_wrong_costs_the_worker_only_its_beat(start: Callable[..., WorkerProcess]) -> None:
+    schedule = {"wrong": {"task": "beat.echo", "schedule": 1.0, "whenever": True}}
+    worker = start("-B", "-l", "INFO", "-c", "1", schedule=schedule, command="worker")
+    worker.wait_ready()
+    (line,) = worker.wait_log(r"CRITICAL/Beat\] beat: Nothing is sent until the worker is started anew: .*$")
+    assert "wrong" in line.group()
+    assert worker.terminate() == 0
+    assert "Traceback" not in worker.log()
+
+
 def test_beat_inside_a_worker_of_one_process(start: Callable[..., WorkerProcess]) -> None:
     worker = start("-B", "-l", "INFO", "-P", "solo", command="worker")
     worker.wait_log("succeeded in", count=3)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -189,3 +192,50 @@ def test_a_transport_without_fan_out_is_said_once(app: Celery, caplog: Any) -> N
     with caplog.at_level(logging.WARNING, "celery.beat"):
         assert box._listen(connection, False) is False
     assert "has no fan-out: beat cannot be pinged" in caplog.text
+
+
+# -- signals
+
+
+class Sleepy(Scheduler):
+    """Has nothing to do."""
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        return 3600.0
+
+
+class Blocking(Scheduler):
+    """Waits in its tick for something that does not come."""
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        time.sleep(60)
+        return 0
+
+
+@pytest.mark.parametrize("scheduler", [Sleepy, Blocking, PersistentScheduler])
+def test_two_signals_in_a_row_end_it_in_good_order(app: Celery, scheduler: Any) -> None:
+    """As Ctrl-C does in a terminal, when a worker is the parent."""
+    service = Service(app, scheduler_cls=scheduler)
+    before = [signal.signal(number, service.interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    # (Not an event: its lock is not made for signals, which is what this is about.)
+    started: SimpleQueue[int] = SimpleQueue()
+
+    def strike() -> None:
+        started.get(timeout=10)
+        # As from outside: a signal that a process sends itself may go to the thread that sends it. Again and again, for
+        # one that comes just before a blocking call does not end that call.
+        while not service._is_stopped.wait(0.05):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    signals.beat_init.connect(lambda **_: started.put(1), weak=False, sender=service)
+    striker = threading.Thread(target=strike)
+    striker.start()
+    try:
+        service.start()
+        assert service._is_stopped.is_set()
+    finally:
+        striker.join()
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
