@@ -53,6 +53,7 @@ class Housekeeping:
         self._losses: deque[Loss] = deque()
         self._stopping = threading.Event()
         self._renew_at = self._reclaim_at = self._promote_at = self._chords_at = 0.0
+        self._chord_trouble = ""
         self._broken = False
         #: Whether this connection is new: a server that has just started holds leases that ran out while it was away.
         self._fresh = True
@@ -127,7 +128,9 @@ class Housekeeping:
         try:
             finish_overdue_chords(self.app, self.broker)
         except Exception as exc:  # a border: stores of any make raise what they like, bodies are the user's
-            logger.error("A chord could not be finished: %r", exc, extra={"action": "chord_failed"})
+            if repr(exc) != self._chord_trouble:  # said once, not every few seconds
+                logger.error("Chords cannot be looked after: %r", exc, extra={"action": "chord_failed"})
+            self._chord_trouble = repr(exc)
             self._chords_at += 10 * LOOK_CHORDS
 
     def _sleep(self, most: float) -> None:
