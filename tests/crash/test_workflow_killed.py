@@ -19,6 +19,7 @@ import redis
 from tests.crash.harness import Lab, Worker, poll
 from tests.crash.striker import Striker, kill_child, kill_tree, reset
 from tests.support.proxy import TO_CLIENT, TO_SERVER
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.crash
 
@@ -165,6 +166,18 @@ def test_child_killed_at_every_point_early(lab: Lab, sent: Sent, direction: str)
         sent.check(point, None)
 
     at_every_point(lab, kill_child, direction, check)
+
+
+@pytest.mark.slow
+def test_child_killed_at_every_point_where_results_are_elsewhere(lab: Lab, result_redis: RedisServer) -> None:
+    """No transaction spans two servers: a step may be sent twice, but the outcome is the same."""
+    lab.setup("late", worker_delivery_limit=None)
+    lab.backend_url = result_redis.url()
+
+    def check(point: int, task_id: str, struck: bool) -> None:
+        assert outcome(lab, task_id, 15) == OUTCOME, f"point {point}"
+
+    at_every_point(lab, kill_child, TO_SERVER, check)
 
 
 @pytest.mark.slow
