@@ -11,7 +11,7 @@ from celerylite.canvas.chords import _chord, chord
 from celerylite.canvas.dispatch import ChordStart, Dispatch
 from celerylite.canvas.groups import group
 from celerylite.canvas.mapping import _basemap, chunks, xmap, xstarmap
-from celerylite.canvas.signatures import Signature, maybe_signature, signature, subtask
+from celerylite.canvas.signatures import Signature, maybe_signature, maybe_subtask, signature, subtask
 from celerylite.canvas.stamping import StampingVisitor
 
 __all__ = (
@@ -27,6 +27,7 @@ __all__ = (
     "chunks",
     "group",
     "maybe_signature",
+    "maybe_subtask",
     "signature",
     "subtask",
     "xmap",

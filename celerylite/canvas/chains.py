@@ -118,6 +118,10 @@ class _chain(Composite):  # noqa: N801 (Celery's name)
     def _ends_in_group(self) -> bool:
         return bool(self.tasks) and self.tasks[-1]._ends_in_group()
 
+    def unchain_tasks(self) -> list[Any]:
+        """Copies of the steps, with what the chain says about callbacks and errors."""
+        return _steps_of(self)
+
     # -- freezing
 
     def freeze(

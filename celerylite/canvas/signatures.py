@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from celerylite.message import Message
     from celerylite.result import AsyncResult
 
-__all__ = ("Signature", "maybe_signature", "signature", "subtask")
+__all__ = ("Signature", "maybe_signature", "maybe_subtask", "signature", "subtask")
 
 #: Options that a signature keeps once it has them: its group and its stamps belong to where it was built.
 _KEPT_OPTIONS = frozenset(("group_id", "stamped_headers"))
@@ -432,5 +432,6 @@ def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> A
     return d
 
 
-#: An older name.
+#: Older names.
 subtask = signature
+maybe_subtask = maybe_signature

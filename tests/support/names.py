@@ -154,7 +154,7 @@ NEEDS_PACKAGE: dict[str, str] = {
 NOT_YET: dict[str, str] = {
     "celery:bootsteps": "worker extension points",
     "celery.app.control:Inspect": "remote control",
-    "celery.backends.base:BaseDictBackend.apply_chord": "canvas",
+    "celery.backends.base:BaseDictBackend.apply_chord": "counting of other packages (theirs use the unlock task)",
     "celery.backends.database": "result backends",
     "celery.bootsteps": "worker extension points",
     "celery.concurrency.base:BasePool.apply_async": "worker extension points",
