@@ -107,6 +107,8 @@ class Bench:
             *("--save", "", "--appendonly", "no"),
         ]
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        #: The broker, where it is not this Redis.
+        self.broker_url: str | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"
         # An installed package has its byte code; this repository may not have it yet.
         compileall.compile_dir(str(REPOSITORY / "celerylite"), quiet=1)
@@ -139,6 +141,7 @@ class Bench:
             "PYTHONPATH": path,
             "QUEUE_LIB": contestant.library,
             "BENCH_REDIS_URL": self.url,
+            "BENCH_BROKER_URL": self.broker_url or self.url,
             "BENCH_REDIS_PID": str(self.redis.pid),
             "BENCH_SETTINGS": json.dumps(contestant.settings),
             "BENCH_MARKS": str(self.marks_path),

@@ -20,7 +20,8 @@ SETTINGS = json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
 MARKS_PATH = os.environ.get("BENCH_MARKS")
 
 queue_lib = importlib.import_module(LIBRARY)
-app = queue_lib.Celery("tasks", broker=REDIS_URL, backend=REDIS_URL, set_as_current=True)
+BROKER_URL = os.environ.get("BENCH_BROKER_URL", REDIS_URL)
+app = queue_lib.Celery("tasks", broker=BROKER_URL, backend=REDIS_URL, set_as_current=True)
 app.conf.update(SETTINGS)
 
 _marks = os.open(MARKS_PATH, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if MARKS_PATH else None
