@@ -10,6 +10,16 @@ from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
 
+class _Chain:
+    """`Context.chain`: what is left of a long chain is read when somebody looks at it, and from then on is theirs."""
+
+    def __get__(self, context: Context | None, owner: type | None = None) -> Any:
+        if context is None:
+            return None
+        context.read_chain()
+        return context.__dict__.get("chain")
+
+
 class Context:
     """The request of one task execution (`task.request`).
 
@@ -19,11 +29,14 @@ class Context:
 
     _children: list[Any] | None = None
     _outbox: list[Any] | None = None
+    #: The same as `chain`, before anybody has looked.
+    _steps: Any = None
     _protected = 0
     args: Any = None
     callbacks: list[Any] | None = None
     called_directly = True
-    chain: list[Any] | None = None
+    #: The later steps of its chain, the next one last.
+    chain: Any = _Chain()
     chord: Any = None
     correlation_id: str | None = None
     delivery_info: dict[str, Any] | None = None
@@ -87,6 +100,12 @@ class Context:
         if self._children is None:
             self._children = []
         return self._children
+
+    def read_chain(self) -> None:
+        """Have the chain in the dict of attributes, whether or not somebody has looked at it."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            self.__dict__["chain"] = steps.read()
 
     def send_at_end(self, message: Any) -> None:
         """Have a message sent together with the acknowledgement of this execution."""

@@ -167,6 +167,7 @@ def execute(execution: Execution) -> Outcome:
     if tracer is None:
         return run(execution)
     with _wrapped(execution):
+        execution.context.read_chain()
         tracer(execution.context.id, execution.args, execution.kwargs, execution.context.__dict__)
     return execution.outcome
 
@@ -237,7 +238,8 @@ def finish(execution: Execution) -> None:
     failure.
     """
     context = execution.context
-    quiet = not (context.callbacks or context.errbacks or context.chain or context.chord or context._outbox)
+    follows = context._steps or context.chain  # in this order: nobody has to read long chains
+    quiet = not (follows or context.callbacks or context.errbacks or context.chord or context._outbox)
     if quiet or context.is_eager:
         record, following = _record_of(execution), None
     else:

@@ -68,12 +68,24 @@ def follow(execution: Execution) -> Following:
     if outcome.state == states.SUCCESS:
         for callback in context.callbacks or ():
             _call(found, execution, callback)
-        if context.chain:
-            _call(found, execution, context.chain[-1], chain=context.chain[:-1])
+        step, later = _next_step(context)
+        if step:
+            _call(found, execution, step, chain=later)
         _count(found, execution, states.SUCCESS)
     elif outcome.state == states.FAILURE or (outcome.state == states.REJECTED and not outcome.value.requeue):
         _fail(found, execution)
     return found
+
+
+def _next_step(context: Context) -> tuple[Any, Any]:
+    """The next step of the chain, and those behind it."""
+    if context._steps is not None:
+        step, later = context._steps.cut()
+        if later is None or not step.get("subtask_type"):
+            return step, later
+        return step, later.read()  # what is made of several tasks has its own ways with them
+    chain = context.chain
+    return (chain[-1], chain[:-1]) if chain else (None, None)
 
 
 def fails(execution: Execution) -> Following:

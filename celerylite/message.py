@@ -9,6 +9,8 @@ import json
 from json.encoder import JSONEncoder, encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
+from celerylite.utils.steps import Steps, read_body
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -64,6 +66,7 @@ def dumps(
     if serializer == "json" or serializer is None:
         content_type, encoding, body = JSON_TYPE, "utf-8", _json_body(obj)
     else:
+        read_steps(obj)
         from kombu.serialization import dumps as kombu_dumps  # lazy: most callers never leave JSON
 
         content_type, encoding, payload = kombu_dumps(obj, serializer=serializer)
@@ -82,8 +85,10 @@ def loads(
     content_encoding: str,
     accept: Collection[str] | None = None,
     compression: str | None = None,
+    *,
+    leave_steps: bool = False,
 ) -> Any:
-    """Read a body back.
+    """Read a body back; with `leave_steps` the chain in it may be left as `Steps`.
 
     `accept` is a collection of content types, None accepts JSON only. Raises kombu's `ContentDisallowed` for a type
     that is not accepted and `DecodeError` for a body that cannot be read.
@@ -94,7 +99,10 @@ def loads(
         body = decompress(body, compression)
     if content_type == JSON_TYPE and (accept is None or JSON_TYPE in accept):
         try:
-            return json_loads(body)
+            if not leave_steps:
+                return json_loads(body)
+            text = body if isinstance(body, str) else bytes(body).decode("utf-8")
+            return read_body(text) or json_loads(text)
         except (ValueError, RecursionError) as exc:
             from kombu.exceptions import DecodeError
 
@@ -104,13 +112,28 @@ def loads(
     return kombu_loads(body, content_type, content_encoding, accept={JSON_TYPE} if accept is None else accept)
 
 
+def read_steps(body: Any) -> None:
+    """Read the chain in a body that may have it as `Steps`: somebody looks at it."""
+    if type(body) is tuple and len(body) == 3 and type(body[2]) is dict and type(body[2].get("chain")) is Steps:
+        body[2]["chain"] = body[2]["chain"].read()
+
+
 def _json_body(obj: Any) -> bytes:
     try:
+        if type(obj) is tuple and len(obj) == 3 and type(obj[2]) is dict and type(obj[2].get("chain")) is Steps:
+            return _with_steps(*obj).encode("utf-8")
         return json_dumps(obj).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as exc:
         from kombu.exceptions import EncodeError
 
         raise EncodeError(exc) from exc
+
+
+def _with_steps(args: Any, kwargs: Any, embed: dict[str, Any]) -> str:
+    """A body with a chain that is JSON already."""
+    parts = [f'"{key}": {json_dumps(embed[key])}' for key in ("callbacks", "errbacks", "chord")]
+    parts.insert(2, f'"chain": {embed["chain"].text}')
+    return f"[{json_dumps(args)}, {json_dumps(kwargs)}, {{{', '.join(parts)}}}]"
 
 
 def _kombu_default(obj: Any) -> Any:

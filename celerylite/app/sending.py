@@ -15,8 +15,9 @@ from celerylite.app.publishing import announce_publish, announce_published
 from celerylite.canvas import Dispatch, Signature
 from celerylite.canvas.dispatch import collecting, current
 from celerylite.exceptions import AlwaysEagerIgnored
-from celerylite.message import Message, dumps
+from celerylite.message import Message, dumps, read_steps
 from celerylite.utils.functional import maybe_list
+from celerylite.utils.steps import Steps
 from celerylite.utils.uuids import uuid, uuids
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Outgoing:
             properties.update(to.properties)
         if to.headers:
             headers.update(to.headers)
+        if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
+            read_steps(self.body)
         if signals.before_task_publish.receivers:
             announce_publish(self.name, headers, self.body, properties, to)
         content_type, encoding, body, more = dumps(self.body, to.serializer, to.compression)
@@ -211,6 +214,8 @@ class Sending:
         add_to_parent = options.get("add_to_parent", True)
         by_name = isinstance(task, str)
         if not self._sends_itself() or not (by_name or task._is_called_plainly()):
+            if type(options.get("chain")) is Steps:
+                options["chain"] = options["chain"].read()
             with collecting(dispatch):
                 call = partial(self.send_task, task) if by_name else task.apply_async
                 return call(args, kwargs, **options)
@@ -431,7 +436,8 @@ def _put(message: Any, place: dict[str, Any]) -> None:
         elif option == "reply_to":
             message.properties["reply_to"] = value
         else:
-            embed[_PLACE_IN_BODY[option]] = maybe_list(value) if option != "chord" else value
+            as_it_is = option == "chord" or type(value) is Steps
+            embed[_PLACE_IN_BODY[option]] = value if as_it_is else maybe_list(value)
 
 
 def _nothing() -> None:

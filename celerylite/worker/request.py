@@ -14,6 +14,7 @@ from celerylite import message as _message
 from celerylite.context import Context
 from celerylite.exceptions import InvalidTaskError
 from celerylite.utils.objects import cached_property
+from celerylite.utils.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -79,8 +80,9 @@ class Request:
         """
         headers = message.headers
         payload = _message.loads(
-            message.body, message.content_type, message.content_encoding, accept, headers.get("compression")
-        )
+            message.body, message.content_type, message.content_encoding, accept, headers.get("compression"),
+            leave_steps=True,
+        )  # fmt: skip
         if "task" in headers:
             payload = _checked(payload)
         else:
@@ -128,6 +130,7 @@ class Request:
     def context(self) -> Context:
         """What the task sees as `self.request`: every header, and what is known of the delivery."""
         headers, get, properties = self.headers, self.embed.get, self.message.properties
+        chain = get("chain")
         context = Context.__new__(Context)
         # One dict in one go: what a task sees is made for every task.
         context.__dict__ = {
@@ -136,7 +139,7 @@ class Request:
             "kwargs": self.kwargs,
             "callbacks": get("callbacks"),
             "errbacks": get("errbacks"),
-            "chain": get("chain"),
+            "_steps" if type(chain) is Steps else "chain": chain,
             "chord": get("chord"),
             "headers": None if headers.keys() <= OWN_HEADERS else {k: headers[k] for k in headers.keys() - OWN_HEADERS},
             "delivery_info": self.delivery_info,
