@@ -16,11 +16,17 @@ def client_copes(node: Node) -> bool:
 
 def worker_copes(node: Node) -> bool:
     """Whether Celery's worker brings it to its end: where something fails, only simple things stand around it."""
-    if not client_copes(node):
+    if not client_copes(node) or any(_has_chord(task.becomes) for task in _tasks(node) if task.becomes):
         return False
     if not any(part.fails for part in _tasks(node)):
         return True
     return all(_simple(part) for part in _roots(node))
+
+
+def _has_chord(node: Node) -> bool:
+    """Whether one stands in it, or comes of it; a task that is replaced by such a thing may hang."""
+    node = normal(node)
+    return isinstance(node, Chord) or any(map(_has_chord, (*node.parts(), *node.links)))
 
 
 def _tasks(node: Node) -> list[Task]:

@@ -12,18 +12,28 @@ from tests.support.ledger import Ledger
 
 from .stage import Stage
 
-#: (client, worker)
-DIRECTIONS = [(OURS, OURS), (THEIRS, OURS), (OURS, THEIRS)]
+#: (client, worker, the worker's options, settings)
+DIRECTIONS: list[tuple[str, str, tuple[str, ...], dict[str, Any]]] = [
+    (OURS, OURS, (), {}),
+    (OURS, OURS, ("-P", "threads"), {"task_acks_late": True}),
+    (THEIRS, OURS, (), {}),
+    (OURS, THEIRS, (), {}),
+]
 
 
-@pytest.fixture(scope="module", params=DIRECTIONS, ids=lambda pair: f"{pair[0]}-to-{pair[1]}")
+def _name(direction: tuple[str, str, tuple[str, ...], dict[str, Any]]) -> str:
+    client, worker, options, _ = direction
+    return f"{client}-to-{worker}{options[-1] if options else ''}"
+
+
+@pytest.fixture(scope="module", params=DIRECTIONS, ids=_name)
 def stage(request: pytest.FixtureRequest, new_redis_url: Any, tmp_path_factory: Any) -> Iterator[Stage]:
     """A worker with four slots, so that the parts of a workflow run in any order."""
-    client, worker = request.param
+    client, worker, options, conf = request.param
     directory = tmp_path_factory.mktemp("stage")
     site = Site(new_redis_url(), Ledger(directory / "ledger"), Workers(directory))
-    site.worker("-c", "4", program=worker)
-    stage = Stage(site.client(client), site.ledger, timeout=15.0)
-    stage.client, stage.worker = client, worker
+    site.worker("-c", "4", *options, program=worker, conf=conf)
+    stage = Stage(site.client(client, **conf), site.ledger, timeout=10.0)
+    stage.client, stage.worker, stage.name = client, worker, _name(request.param)
     yield stage
     site.close()

@@ -88,6 +88,8 @@ class Stage:
         self.follower = Follower(ledger)
         self.timeout = timeout
         self.client = self.worker = ""
+        #: Who plays with whom, for failure messages.
+        self.name = ""
         self._played: dict[str, tuple[Node, Story]] = {}
 
     def play(self, node: Node, story: Story) -> Seen:

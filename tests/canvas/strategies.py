@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from .interpreter import end, normal
@@ -13,7 +16,26 @@ from .workflow import Chain, Chord, Errback, Group, Node, Task, labelled, size
 #: More tasks than this take too long to wait for, and find nothing that fewer do not.
 MOST_TASKS = 30
 
+EXAMPLES = int(os.environ.get("CELERYLITE_CANVAS_EXAMPLES", "150"))
+SEED = int(os.environ.get("CELERYLITE_CANVAS_SEED", "1"))
+
 errbacks = st.lists(st.builds(Errback, style=st.sampled_from(["new", "old"])), max_size=2).map(tuple)
+
+
+def play_random(wanted: Callable[[Node], bool], check: Callable[[Node], None]) -> None:
+    """Check many random workflows; the first that fails is made as small as possible."""
+    print(f"seed {SEED} (CELERYLITE_CANVAS_SEED), {EXAMPLES} workflows (CELERYLITE_CANVAS_EXAMPLES)")
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )  # fmt: skip
+    @given(workflows().filter(wanted))
+    def play(node: Node) -> None:
+        check(node)
+
+    play()
 
 
 def workflows(depth: int = 5, replaces: bool = True) -> st.SearchStrategy[Node]:
@@ -28,7 +50,7 @@ def nodes(depth: int, replaces: bool) -> st.SearchStrategy[Node]:
         return tasks(0, replaces)
     inner = nodes(depth - 1, replaces)
     kinds = [tasks(depth, replaces), chains(depth, inner), groups(depth, inner), chords(depth, inner)]
-    return st.one_of(kinds)
+    return st.deferred(lambda: st.one_of(kinds))  # hypothesis would print what stands in it, again and again
 
 
 @cache

@@ -13,6 +13,8 @@ from tests.support.ledger import Ledger
 from .corpus import CORPUS
 from .interpreter import interpret
 from .stage import Stage
+from .strategies import play_random
+from .workflow import Node, write
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,20 @@ def eager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.mark.parametrize("way", ["threaded", "eager"])
 def test_corpus(request: pytest.FixtureRequest, way: str, name: str) -> None:
     stage: Stage = request.getfixturevalue(way)
-    story = interpret(CORPUS[name])
-    differences = stage.play(CORPUS[name], story).differences(story)
-    assert not differences, "\n".join([name, *differences])
+    check(stage, CORPUS[name])
+
+
+def check(stage: Stage, node: Node) -> None:
+    story = interpret(node)
+    differences = stage.play(node, story).differences(story)
+    assert not differences, "\n".join([write(node), *differences])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["threaded", "eager"])
+def test_random_workflows(request: pytest.FixtureRequest, way: str) -> None:
+    stage: Stage = request.getfixturevalue(way)
+    play_random(lambda node: True, lambda node: check(stage, node))
 
 
 def test_nothing_ran_that_nobody_asked_for(threaded: Stage, eager: Stage) -> None:
