@@ -7,9 +7,13 @@ from .workflow import Chain, Chord, Group, Node, Task
 
 
 def client_copes(node: Node) -> bool:
-    """Whether Celery's client sends it as it was meant: groups directly in groups or headers lose their order."""
+    """Whether Celery's client sends it as it was meant: groups directly in groups or headers lose their order, and a
+    chord in a header of one gets the errbacks of the outer one.
+    """
     members = node.members if isinstance(node, Group) else node.header if isinstance(node, Chord) else ()
     if any(isinstance(member, Group) for member in members):
+        return False
+    if isinstance(node, Chord) and len(members) == 1 and not isinstance(members[0], Task):
         return False
     return all(map(client_copes, (*node.parts(), *node.links)))
 
