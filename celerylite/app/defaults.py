@@ -296,7 +296,7 @@ NAMESPACES: dict[str, Any] = Namespace(
             1.0, type="float", help="Seconds between looks at a chord, where the backend cannot count."
         ),
         chord_join_timeout=Option(
-            3.0, type="float", help="Seconds to wait for the results of a chord's header."
+            3.0, type="float", help="Known, and without effect: nobody waits for the results of a chord's header."
         ),
         backend_max_sleep_between_retries_ms=Option(
             10000, type="int", help="The longest wait before the store is tried again."
