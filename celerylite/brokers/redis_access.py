@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: The oldest release that can, and a command that came with it.
 OLDEST, NEW_COMMAND = "6.2", b"BLMOVE"
 
+CLUSTER = "a node of a Redis Cluster, which cannot carry tasks: name a single server, or Sentinels (sentinel://)"
 #: What a user needs who only sends; `~celerylite.*` is for delayed messages.
 SENDING = "~_kombu.* ~celerylite.* +@write +@scripting +@connection +time +zcount"
 #: The commands that a worker's user needs; keys and channels depend on the project.
@@ -26,8 +27,12 @@ COMMANDS = "+@read +@write +@connection +@transaction +@scripting +@pubsub +time
 
 def check(broker: RedisBroker, link: Link, queues: Iterable[str]) -> None:
     """Raise `LinkError`, naming what is missing, where a worker of these queues could not work."""
+    info = _info(link)
+    if info.get("cluster_enabled") == "1":
+        raise LinkError(f"{broker.connector.uri}: {CLUSTER}")
     if _lacks(link, NEW_COMMAND):
-        raise LinkError(f"{_version(link)} is too old: celerylite needs {OLDEST} or later ({NEW_COMMAND.decode()})")
+        release = f"Redis {info.get('redis_version', '?')}"
+        raise LinkError(f"{release} is too old: celerylite needs {OLDEST} or later ({NEW_COMMAND.decode()})")
     if broker.connector.username:
         _check_user(broker, link, list(queues))
 
@@ -40,11 +45,13 @@ def explain(error: ReplyError, broker: RedisBroker, queues: Iterable[str]) -> st
 
 
 def refused_to_send(error: ReplyError, broker: RedisBroker, keys: Iterable[bytes]) -> Exception:
-    """The error to raise for a message that could not be sent to these lists; other than refusals stay as they are."""
-    if not is_refusal(error):
-        return error
+    """The error to raise for a message that could not be sent to these lists; others than we know stay as they are."""
     from kombu.exceptions import OperationalError
 
+    if str(error).startswith(("MOVED ", "CROSSSLOT ")):
+        return OperationalError(f"{broker.connector.uri}: {CLUSTER}")
+    if not is_refusal(error):
+        return error
     user = broker.connector.username or "default"
     lists = " ".join(f"~{key.decode('unicode_escape', 'replace')}" for key in keys)
     rule = f"ACL SETUSER {user} {lists} {SENDING}"
@@ -58,9 +65,13 @@ def _lacks(link: Link, command: bytes) -> bool:
         return False  # our user may not ask
 
 
-def _version(link: Link) -> str:
-    info = dict(line.split(b":", 1) for line in link.call(pack(b"INFO", b"server")).split(b"\r\n") if b":" in line)
-    return f"Redis {info.get(b'redis_version', b'?').decode()}"
+def _info(link: Link) -> dict[str, str]:
+    """What the server says of itself, as far as our user may ask."""
+    try:
+        text = link.call(pack(b"INFO")).decode("utf-8", "replace")
+    except ReplyError:
+        return {}
+    return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
 
 
 def _check_user(broker: RedisBroker, link: Link, queues: list[str]) -> None:

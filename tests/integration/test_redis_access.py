@@ -8,11 +8,12 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from celerylite.brokers import redis_access
-from celerylite.brokers.redis_link import LinkError
+from celerylite.brokers.redis import RedisBroker
+from celerylite.brokers.redis_link import LinkError, ReplyError
 from tests.conftest import OURS, Site, Workers
 from tests.support.app import make_app
 from tests.support.ledger import Ledger
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, free_port
 
 NO_RETRY = {"task_publish_retry_policy": {"max_retries": 0}}
 #: As docs/brokers.md gives them.
@@ -111,4 +112,17 @@ def test_a_server_that_is_too_old(make_redis: Callable[..., RedisServer]) -> Non
     broker = client.broker
     with pytest.raises(LinkError, match=r"Redis \d+\.\d+\.\d+ is too old: celerylite needs 6\.2 or later \(BLMOVE\)"):
         redis_access.check(broker, broker.new_link(), ["celery"])
+    client.close()
+
+
+def test_a_node_of_a_cluster(make_redis: Callable[..., RedisServer]) -> None:
+    port = next(port for port in iter(free_port, None) if port < 50_000)  # nodes talk on another, 10,000 above
+    client = make_app(OURS, make_redis(port=port, extra=("--cluster-enabled", "yes")).url(), "disabled://")
+    broker = client.broker
+    assert isinstance(broker, RedisBroker)
+    with pytest.raises(LinkError, match="a node of a Redis Cluster, which cannot carry tasks"):
+        redis_access.check(broker, broker.new_link(), ["celery"])
+    moved = redis_access.refused_to_send(ReplyError("MOVED 1 host:1"), broker, [b"celery"])
+    assert isinstance(moved, OperationalError)
+    assert "a node of a Redis Cluster" in str(moved)
     client.close()
