@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
@@ -22,6 +21,7 @@ from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, 
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_settling import Settling
+from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ BACKLOG = 12
 PATIENCE = 8.0
 
 
-class RedisConsumer(Settling, Consumer):
+class RedisConsumer(Waking, Settling, Consumer):
     """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
 
     def __init__(
@@ -65,13 +65,12 @@ class RedisConsumer(Settling, Consumer):
         self.renewed = renewed
         self.on_block = on_block
         self.sure = sure
-        self._alarms = () if alarm is None else (alarm,)
         self.link = broker.new_link()
         # A waiting fetch owns its link, so threads that finish tasks meanwhile need another one.
         self.out = self.link if serial else broker.new_link()
         self._writing = Unlocked(self.link) if serial else Locked(self.out)
         self.link.on_sent = lambda: self.on_sent()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._open_wake(alarm)
         self._sequence = 0
         #: Takes from this number on may have brought messages that we never saw.
         self._uncertain = 0
@@ -426,26 +425,6 @@ class RedisConsumer(Settling, Consumer):
     def _out_of_patience(self) -> bool:
         return self._ends is not None and uptime() > self._ends
 
-    def wake(self) -> None:
-        """Make a waiting `fetch` return."""
-        try:
-            os.write(self._wake_write, b"w")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
-
-    def _drain_wake(self) -> bool:
-        try:
-            return bool(os.read(self._wake_read, 4096))
-        except BlockingIOError:
-            return False
-
-    def _alarmed(self) -> bool:
-        return bool(self._alarms and select(self._alarms, (), (), 0)[0])
-
-    def _sleep(self, seconds: float) -> None:
-        if select([self._wake_read, *self._alarms], (), (), max(0.0, seconds))[0]:
-            self._drain_wake()
-
     def _complain(self, exc: Exception) -> None:
         """Log the first failure of an outage and every other reason, and wait longer from time to time."""
         if not self._pause or str(exc) != self._complaint:
@@ -473,5 +452,4 @@ class RedisConsumer(Settling, Consumer):
         finally:
             self.link.close()
             self.out.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._close_wake()

@@ -9,7 +9,6 @@ every `POLL` seconds.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from celerylite.brokers.redis_held import INBOX, RUNNING, Held, name_of
 from celerylite.brokers.redis_link import LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_unacked import LOOK_EVERY, Unacked
+from celerylite.brokers.waking import Waking
 
 if TYPE_CHECKING:
     from celerylite.brokers.redis import RedisBroker
@@ -49,7 +49,7 @@ FORGET_AFTER = BLOCK + 10.0
 INVALIDATE = b"__redis__:invalidate"
 
 
-class RedisKeeper(Keeper):
+class RedisKeeper(Waking, Keeper):
     """See the module."""
 
     def __init__(self, broker: RedisBroker, queues: Sequence[str], *, lease: float) -> None:
@@ -64,7 +64,7 @@ class RedisKeeper(Keeper):
         #: Whether the lists must be looked at; as long as not, the server will tell.
         self._look = True
         self._last_change = 0.0
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._open_wake()
 
     def listen(self) -> None:
         """Subscribe to fan-out exchanges, if this worker has queues there."""
@@ -283,19 +283,6 @@ class RedisKeeper(Keeper):
         commands = [pack(b"CLIENT", b"UNBLOCK", b"%d" % number) for number in client_ids if number]
         if commands:
             self.link.call_many(commands)
-
-    def wake(self) -> None:
-        """Make a waiting `wait` return; any thread may call."""
-        try:
-            os.write(self._wake_write, b"w")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
-
-    def _drain_wake(self) -> None:
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass  # the time was up
 
     def drop(self) -> None:
         """After a broken connection: start both links anew."""

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from select import select
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_be
 from celerylite.brokers.sqlite_chords import drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link
 from celerylite.brokers.sqlite_marks import EARLY, LATE, PLACES, Marks
+from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Held(Delivery):
     alone: bool
 
 
-class SqliteConsumer(Consumer):
+class SqliteConsumer(Waking, Consumer):
     """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
 
     def __init__(
@@ -76,8 +76,7 @@ class SqliteConsumer(Consumer):
         self.lease = lease
         self.sure = sure
         self.id = f"{'s' if serial else 't'}{os.urandom(8).hex()}"
-        self._alarms = () if alarm is None else (alarm,)
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._open_wake(alarm)
         self._link: Link | None = None
         #: Threads settle while another one waits for messages.
         self._lock = RLock()
@@ -413,26 +412,6 @@ class SqliteConsumer(Consumer):
     def _out_of_patience(self) -> bool:
         return self._ends is not None and uptime() > self._ends
 
-    def wake(self) -> None:
-        """Make a waiting `fetch` return."""
-        try:
-            os.write(self._wake_write, b"w")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
-
-    def _drain_wake(self) -> bool:
-        try:
-            return bool(os.read(self._wake_read, 4096))
-        except BlockingIOError:
-            return False
-
-    def _alarmed(self) -> bool:
-        return bool(self._alarms and select(self._alarms, (), (), 0)[0])
-
-    def _sleep(self, seconds: float) -> None:
-        if select([self._wake_read, *self._alarms], (), (), max(0.0, seconds))[0]:
-            self._drain_wake()
-
     def _complain(self, exc: BaseException) -> None:
         """Log the first failure of an outage, and wait longer from time to time."""
         if not self._pause:
@@ -454,8 +433,7 @@ class SqliteConsumer(Consumer):
                 self._link.close()
             self._marks.close()
             self._ear.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._close_wake()
 
     def _leave(self, link: Link) -> None:
         """Within a transaction: return what has not started; what is acknowledged by a mark is gone."""

@@ -7,7 +7,6 @@ worker has a moment to see to it first. What a stopped process has acknowledged 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_be
 from celerylite.brokers.sqlite_consumer import Held
 from celerylite.brokers.sqlite_file import Link
 from celerylite.brokers.sqlite_upkeep import Upkeep
+from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ GRACE = 2.0
 HELD_BY = "SELECT id, queue, priority, number, raw FROM message WHERE consumer = ? ORDER BY number"
 
 
-class SqliteKeeper(Keeper):
+class SqliteKeeper(Waking, Keeper):
     """See the module."""
 
     def __init__(self, broker: SqliteBroker, queues: Sequence[str], *, lease: float) -> None:
@@ -52,7 +52,7 @@ class SqliteKeeper(Keeper):
         self.database = broker.database
         self.lease = lease
         self._link: Link | None = None
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._open_wake()
         self._ear = Ear(self.database.bells, (DELAYED,), (self._wake_read,))
         self._upkeep = Upkeep()
         #: Consumers whose process is gone, and since when we know.
@@ -244,19 +244,6 @@ class SqliteKeeper(Keeper):
         changed, self._version = version != self._version, version
         return rung or changed
 
-    def wake(self) -> None:
-        """Make a waiting `wait` return; any thread may call."""
-        try:
-            os.write(self._wake_write, b"w")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
-
-    def _drain_wake(self) -> None:
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass  # the time was up
-
     def drop(self) -> None:
         """After an error: open the file anew."""
         link, self._link = self._link, None
@@ -268,3 +255,4 @@ class SqliteKeeper(Keeper):
         self.database.bells.ring(DELAYED)
         self.drop()
         self._ear.close()
+        self._close_wake()

@@ -16,6 +16,7 @@ from queue import Empty
 from typing import Any
 
 from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.json import dumps, loads
 
 from celerylite.brokers import sqlite_schema as schema
@@ -106,6 +107,10 @@ class Channel(virtual.Channel):
                 )
 
         self._file.run(work)
+
+    def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
+        """`expires` and the like become arguments, as on RabbitMQ."""
+        return to_rabbitmq_queue_arguments(arguments, **kwargs)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         row = (exchange, routing_key or "", pattern or "", queue or "")
