@@ -43,13 +43,16 @@ class Bells:
         return os.path.join(self.folder, name)
 
     def make_folder(self) -> None:
-        """Make the folder, open to those who may write the file."""
+        """Make the folder, open to those who may write the file (now: its mode may have been changed)."""
+        mode = os.stat(self._database).st_mode
+        wanted = 0o700 | (0o070 if mode & 0o020 else 0) | (0o007 if mode & 0o002 else 0)
         try:
             os.mkdir(self.folder)
         except FileExistsError:
-            return
-        mode = stat.S_IMODE(os.stat(self._database).st_mode)
-        self.adopt(self.folder, 0o700 | (0o070 if mode & 0o020 else 0) | (0o007 if mode & 0o002 else 0))
+            found = os.stat(self.folder)
+            if stat.S_IMODE(found.st_mode) & 0o777 == wanted or found.st_uid != os.geteuid():
+                return
+        self.adopt(self.folder, wanted)
 
     def adopt(self, path: str, mode: int | None = None) -> None:
         """Give a file of ours the owner and the mode of the database, as SQLite does with its own."""
@@ -72,7 +75,8 @@ class Bells:
         try:
             os.mkfifo(path)
         except FileExistsError:
-            return
+            if os.stat(path).st_uid != os.geteuid():
+                return
         self.adopt(path)
 
     def ring(self, name: str) -> None:

@@ -91,6 +91,7 @@ class Database:
         """
         if not self._checked:
             check_place(self.address)
+            _make_file(self.path)
         try:
             connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         except sqlite3.OperationalError as exc:
@@ -305,6 +306,14 @@ class Link:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _make_file(path: str) -> None:
+    """Make the file as the umask says: SQLite would keep it from the group in any case."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    except OSError:
+        pass  # it is there; or SQLite will say what is wrong
 
 
 def _sync_folder(folder: str) -> None:

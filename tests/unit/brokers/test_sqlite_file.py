@@ -13,6 +13,7 @@ import pytest
 from celerylite.brokers import sqlite_address
 from celerylite.brokers import sqlite_schema as schema
 from celerylite.brokers.sqlite_address import Address, parse
+from celerylite.brokers.sqlite_bells import Ear
 from celerylite.brokers.sqlite_file import Database, Link, database
 from celerylite.exceptions import ImproperlyConfigured
 
@@ -289,3 +290,28 @@ def test_files_beside_it_have_its_mode(file: Path, base: Database) -> None:
     assert stat.S_IMODE(os.stat(f"{file}-run/q.x").st_mode) == 0o660
 
 
+
+
+def test_a_group_may_share_the_file(
+    tmp_path: Path, file: Path, base: Database, as_nobody: Callable[[Callable[[], None]], str]
+) -> None:
+    """Another user, with write permission, sends and wakes who waits."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    open_to_nobody(tmp_path, 0o777)
+    before = os.umask(0)
+    try:
+        insert(base, b"x")
+    finally:
+        os.umask(before)
+    ear = Ear(base.bells, ("q.x",))
+    ear.hush()
+
+    def ring() -> None:
+        other = Database(Address(str(file)))
+        insert(other, b"y")
+        other.bells.ring("q.x")
+
+    assert as_nobody(ring) == "no error"
+    assert ear.wait(10) and count(base) == 2
+    ear.close()
