@@ -55,6 +55,17 @@ class Message:
         self.queue = queue
 
 
+def publish_with(producer: Any, message: Message, **more: Any) -> None:
+    """Hand a message to a kombu producer, which wants to count the expiration in seconds."""
+    options = {key: value for key, value in message.properties.items() if key != "delivery_info"}
+    if options.get("expiration") is not None:
+        options["expiration"] = int(options["expiration"]) / 1000
+    producer.publish(
+        message.body, exchange=message.exchange, routing_key=message.routing_key, headers=message.headers,
+        content_type=message.content_type, content_encoding=message.content_encoding, **options, **more,
+    )  # fmt: skip
+
+
 def dumps(
     obj: Any, serializer: str | None = "json", compression: str | None = None
 ) -> tuple[str, str, bytes, dict[str, str]]:

@@ -7,6 +7,7 @@ in.
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from celerylite.app.publishing import (
     sent_event,
 )
 from celerylite.app.queues import QUEUE_FORMAT, Queues
+from celerylite.message import Message, publish_with
 from celerylite.utils.saferepr import saferepr
 
 if TYPE_CHECKING:
@@ -465,6 +467,11 @@ class AMQP:
             headers=headers,
             **properties,
         )
+
+    def publish_messages(self, producer: Any, messages: Iterable[Message]) -> None:
+        """Hand messages that are written already to a kombu producer."""
+        for message in messages:
+            publish_with(producer, message, declare=[message.queue] if message.queue is not None else [])
 
     def TaskConsumer(self, channel: Any, queues: Any = None, accept: Any = None, **kw: Any) -> Any:
         """A kombu consumer of the app's queues."""

@@ -223,12 +223,14 @@ class Sending:
         _add(dispatch, composed)
         return self._result_of(composed, None, add_to_parent)
 
-    def _send_dispatch(self: Any, dispatch: Dispatch) -> None:
-        """Send what a signature has collected."""
+    def _send_dispatch(self: Any, dispatch: Dispatch, producer: Any = None, connection: Any = None) -> None:
+        """Send what a signature has collected; with a producer, or over a connection, where one is given."""
         messages = dispatch.messages
         if dispatch.chords:
             messages = messages + self.backend.start_chords(dispatch.chords)
-        if len(messages) == 1:
+        if producer is not None or connection is not None:
+            self.amqp.publish_messages(producer or self.amqp.Producer(connection, auto_declare=False), messages)
+        elif len(messages) == 1:
             self.broker.publish(messages[0], retry=dispatch.retry, policy=dispatch.policy)
         elif messages:
             with self.broker.stream() as stream:

@@ -39,6 +39,7 @@ from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_layout import Layout
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_settling import finish_command
+from celerylite.message import publish_with
 from celerylite.utils.forks import after_fork
 from celerylite.utils.uuids import uuid, uuids
 
@@ -231,15 +232,7 @@ class RedisBroker(Broker):
         with self._kombu_lock, self.connector.kombu_errors():
             from kombu.messaging import Producer
 
-            Producer(self.connector.channel(), auto_declare=False).publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
-                headers=message.headers,
-                **{key: value for key, value in message.properties.items() if key != "delivery_info"},
-            )
+            publish_with(Producer(self.connector.channel(), auto_declare=False), message)
 
     def _call(self, commands: Sequence[bytes]) -> list[Any]:
         link = self.borrow()

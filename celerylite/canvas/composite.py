@@ -41,8 +41,9 @@ class Composite(Signature):
         outer = current.get()
         if outer is not None:
             return self._emit(outer, args, kwargs, options)
+        producer, connection = options.pop("producer", None), options.pop("connection", None)
         dispatch = self.collect(args, kwargs, **options)
-        app._send_dispatch(dispatch)
+        app._send_dispatch(dispatch, producer, connection)
         return dispatch.result
 
     def _merged(self, args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:

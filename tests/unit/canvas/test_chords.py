@@ -85,8 +85,8 @@ def test_options_go_to_header_and_body(tasks: Tasks) -> None:
 
 def test_options_of_the_sending_itself_do_not_travel(tasks: Tasks) -> None:
     for canvas in (chord([tasks.add.s(1)], tasks.total.s()), group(tasks.add.s(1)), tasks.add.s(1) | tasks.add.s(2)):
-        canvas.apply_async(producer=object(), connection=object(), add_to_parent=False)
-    assert len(tasks.told) == 3
+        dispatch = canvas.collect(producer=object(), connection=object(), add_to_parent=False)
+        assert len(dispatch.messages) == 1 and b"object" not in dispatch.messages[0].body
 
 
 def test_links(tasks: Tasks, app: Celery) -> None:

@@ -88,3 +88,14 @@ def test_a_chord_is_started_before_its_parts_are_sent(
     monkeypatch.setattr(broker, "_send", lambda self, messages: order.append(len(messages)))
     chord([tasks.add.s(1), tasks.add.s(2)], tasks.total.s()).delay()
     assert order == [[2], 2]
+
+
+@pytest.mark.parametrize("option", ["producer", "connection"])
+def test_over_a_connection_of_the_caller(redis_app: Any, redis_client: Any, option: str) -> None:
+    task = redis_app.task(name="t")(lambda: None)
+    elsewhere = redis_app.connection_for_write(transport_options={"global_keyprefix": "elsewhere:"})
+    given = elsewhere if option == "connection" else redis_app.amqp.Producer(elsewhere, auto_declare=False)
+    group([task.s(), task.s().set(expires=60)]).apply_async(**{option: given})
+    assert redis_client.llen("elsewhere:celery") == 2
+    assert redis_client.llen("celery") == 0
+    elsewhere.close()
