@@ -22,6 +22,7 @@ from itertools import count
 from select import select
 from typing import TYPE_CHECKING, Any
 
+from celerylite.brokers.amqp_inbox import Inbox
 from celerylite.brokers.base import Consumer, Delivery, Settlement
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.kombu_delays import original_key
@@ -93,6 +94,9 @@ class KombuConsumer(Consumer):
         self._fetching = False
         self._bound: list[Queue] = []
         self._tags: list[str] = []
+        #: By consumer tag, of this connection: the queue, and whether it is acknowledged.
+        self._consumers: dict[str, tuple[str, bool]] = {}
+        self._inbox: Inbox | None = None
         self._shared_qos = True
         self._prefetch = 0
         self._consuming = False
@@ -130,6 +134,9 @@ class KombuConsumer(Consumer):
         self._channel = self._connection.channel()
         self._bound = [queue.bind(self._channel) for queue in queues]
         self._consuming, self._prefetch = False, 0
+        self._consumers = {}
+        if self.broker.is_amqp and self._connection.transport.driver_name == "py-amqp":
+            self._inbox = Inbox(self._connection.connection, self._channel.channel_id, self._delivered)
         if not self.broker.is_amqp:
             self._consume()
             return
@@ -144,6 +151,7 @@ class KombuConsumer(Consumer):
         self._tags = [str(next(self._numbers)) for _ in self._bound]  # one that is used again confuses quorum queues
         for tag, queue in zip(self._tags, self._bound, strict=True):
             arrived = partial(self._arrived, queue.name, not queue.no_ack)
+            self._consumers[tag] = (queue.name, not queue.no_ack)
             queue.consume(tag, arrived, no_ack=bool(queue.no_ack), nowait=self.broker.is_amqp)
         self._consuming = True
 
@@ -156,6 +164,7 @@ class KombuConsumer(Consumer):
         with self._lock:
             connection, self._connection, self._channel = self._connection, None, None
             self._generation += 1
+            self._inbox = None
             for kept in (self._held, self._ready, self._later, self._waiting):
                 kept.clear()
             if connection is not None:
@@ -214,6 +223,7 @@ class KombuConsumer(Consumer):
 
     def _pull(self, most: int) -> None:
         """Take from several queues without asking all of them to push: only one is wanted, and each would send one."""
+        self._hand_over()
         for queue in self._bound:
             while len(self._ready) < most:
                 got = self._channel.basic_get(queue.name)
@@ -241,14 +251,16 @@ class KombuConsumer(Consumer):
         """Let the server push up to `most` messages."""
         if not self.broker.is_amqp:
             return
-        # What waits for its time here uses up the window.
-        wanted = most + len(self._later)
+        # Twice as many as are run in one go, so that the next are here by then; and what waits for its time here uses
+        # up the window.
+        wanted = (2 * most if self.serial and most > 2 else most) + len(self._later)
         if self._consuming:
             if wanted <= self._prefetch <= 2 * wanted:
                 return
             self._ask_no_more()
         if wanted != self._prefetch:
             self._prefetch = wanted
+            self._hand_over()
             each = wanted if self._shared_qos else max(1, wanted // len(self._bound))
             self._channel.basic_qos(0, min(each, 65535), self._shared_qos and len(self._bound) > 1)
         self._consume()
@@ -259,14 +271,23 @@ class KombuConsumer(Consumer):
             from amqp import spec  # lazy: only where there is AMQP
 
             self._consuming = False
+            self._hand_over()
             for tag in self._tags:
                 # Not `basic_cancel`: it would refuse what is on its way.
                 self._channel.send_method(
                     spec.Basic.Cancel, "sb", (tag, not surely), wait=spec.Basic.CancelOk if surely else None
                 )
 
+    def _hand_over(self) -> None:
+        """Before py-amqp waits for an answer."""
+        if self._inbox is not None:
+            self._inbox.hand_over()
+
     def _drain(self, most: int) -> None:
         """Read what is there, without waiting."""
+        if self._inbox is not None:
+            self._inbox.read()
+            return
         while len(self._ready) < most or self.broker.is_amqp:
             try:
                 self._connection.drain_events(timeout=0)
@@ -275,16 +296,23 @@ class KombuConsumer(Consumer):
 
     def _arrived(self, queue: str, acks: bool, raw: Any) -> None:
         got = raw if hasattr(raw, "content_type") else self._channel.message_to_python(raw)
-        message = as_message(got)
+        self._took(queue, acks, got.delivery_tag, as_message(got))
+
+    def _delivered(self, tag: str, delivery_tag: int, message: Message) -> None:
+        """The inbox has read a message itself."""
+        queue, acks = self._consumers[tag]
+        self._took(queue, acks, delivery_tag, message)
+
+    def _took(self, queue: str, acks: bool, delivery_tag: Any, message: Message) -> None:
         key = original_key(message.exchange, message.routing_key)
         if key is not None:
             # As it was sent: a retry must find the same way.
             message.exchange, message.routing_key = "", queue
             message.properties["delivery_info"].update(exchange="", routing_key=queue)
         tag = b"%d\0%d\0%b\0%b" % (
-            next(self._numbers), self._generation, str(got.delivery_tag).encode(), queue.encode(),
+            next(self._numbers), self._generation, str(delivery_tag).encode(), queue.encode(),
         )  # fmt: skip
-        held = Held(tag, encode(message), queue, message, got.delivery_tag, self._generation, acks)
+        held = Held(tag, encode(message), queue, message, delivery_tag, self._generation, acks)
         self._held[tag] = held
         self._ready.append(held)
 
@@ -339,7 +367,10 @@ class KombuConsumer(Consumer):
 
     def _ack(self, held: Held) -> bool:
         del self._held[held.tag]
-        return not held.acks or self._tell(lambda: self._channel.basic_ack(held.delivery_tag))
+        if not held.acks:
+            return True
+        acknowledge = self._channel.basic_ack if self._inbox is None else self._inbox.ack
+        return self._tell(partial(acknowledge, held.delivery_tag))
 
     def _tell(self, send: Callable[[], None]) -> bool:
         """Write to the channel; False where it is gone, and the server gives the message to somebody else."""
@@ -490,6 +521,7 @@ class KombuConsumer(Consumer):
             if self._connection is not None:
                 self._ready.clear()
                 self.release(list(self._held.values()))
+                self._hand_over()
             connection, self._connection = self._connection, None
         if connection is not None:
             try:

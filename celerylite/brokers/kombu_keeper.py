@@ -19,6 +19,7 @@ from contextlib import suppress
 from select import select
 from typing import TYPE_CHECKING, Any
 
+from celerylite.brokers.amqp_frames import ack_frame
 from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import decode, redelivered
 
@@ -36,12 +37,6 @@ HEARTBEAT = _FRAME.pack(8, 0, 0) + _END
 _CLOSE = struct.pack(">HHHBHH", 10, 50, 200, 0, 0, 0)
 CLOSE = _FRAME.pack(1, 0, len(_CLOSE)) + _CLOSE + _END
 CLOSED = _FRAME.pack(1, 0, 4) + struct.pack(">HH", 10, 51) + _END
-
-
-def ack_frame(channel: int, delivery_tag: int) -> bytes:
-    """basic.ack of one message."""
-    method = struct.pack(">HHQB", 60, 80, delivery_tag, 0)
-    return _FRAME.pack(1, channel, len(method)) + method + _END
 
 
 class Lifeline:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from select import select
 from typing import TYPE_CHECKING, Any
 
+from celerylite.brokers.amqp_frames import Strange, publish_frames
 from celerylite.message import Message
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ TRAVEL_HEADERS = frozenset((
 OWN_PROPERTIES = frozenset(("delivery_info", "delivery_tag", "body_encoding", "priority"))
 
 
+#: The same for frames that we write, where the priority is a property as any other.
+ALIEN_PROPERTIES = OWN_PROPERTIES - {"priority"}
+#: Unconfirmed messages between two looks at what the server says.
+LOOK_EVERY = 64
+
+
 class NotConfirmed(OSError):
     """The broker did not confirm in time, or refused a message."""
 
@@ -49,6 +56,7 @@ class Port:
         options = broker.connection.transport_options or {}
         self._timeout = float(options.get("confirm_timeout") or CONFIRM_TIMEOUT)
         self._confirms = broker.is_amqp and options.get("confirm_publish", True)
+        self._swift = broker.is_amqp and self.connection.transport.driver_name == "py-amqp"
         self.open_channel()
 
     def open_channel(self) -> None:
@@ -79,6 +87,8 @@ class Port:
 
     def _publish(self, message: Message) -> None:
         exchange, routing_key = self.broker.route(message)
+        if self._swift and self._publish_swiftly(message, exchange, routing_key):
+            return
         content = self._prepare(message)
         self._sent += 1
         if self._confirms:
@@ -88,6 +98,36 @@ class Port:
             self.channel._basic_publish(content, exchange, routing_key, mandatory)
         else:
             self.channel.basic_publish(content, exchange=exchange, routing_key=routing_key)
+
+    def _publish_swiftly(self, message: Message, exchange: str, routing_key: str) -> bool:
+        """Write the frames by hand; False for a message that has something unusual about it."""
+        headers, properties = message.headers, message.properties
+        if not TRAVEL_HEADERS.isdisjoint(headers):
+            return False
+        out = {name: value for name, value in properties.items() if name not in ALIEN_PROPERTIES}
+        out["content_type"], out["content_encoding"] = message.content_type, message.content_encoding
+        out["headers"] = headers
+        amqp = self.connection.connection
+        mandatory = bool(self._confirms and not exchange and message.queue is not None)
+        try:
+            frames = publish_frames(
+                self.channel.channel_id, exchange, routing_key, mandatory, out, message.body, amqp.frame_max
+            )
+        except (Strange, TypeError, AttributeError):
+            return False
+        self._sent += 1
+        if self._confirms:
+            self._waiting.add(self._sent)
+        elif self._sent % LOOK_EVERY == 0:
+            self._look()
+        amqp.transport.write(frames)
+        amqp.bytes_sent += 1
+        return True
+
+    def _look(self) -> None:
+        """Without confirms nobody reads; what the server has to say (that the channel is closed) must not be missed."""
+        with suppress(TimeoutError):
+            self.connection.drain_events(timeout=0)
 
     def _prepare(self, message: Message) -> Any:
         headers, properties = message.headers, message.properties
