@@ -24,6 +24,8 @@ def worker_copes(node: Node) -> bool:
         return False
     if not any(part.fails for part in _tasks(node)):
         return True
+    if any(part.fails and part.ignore_result for part in _tasks(node)):
+        return False
     return all(_simple(part) for part in _roots(node))
 
 

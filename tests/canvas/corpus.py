@@ -92,7 +92,14 @@ REPLACED = [
     becomes(group()), becomes(group(t)), chord((becomes(group()), t), t), chain(t, becomes(group()), t),
     chord((t, t), becomes(t)), chord((t, t), becomes(chord((t, f), e))), group(becomes(group(t, t)), t),
 ]  # fmt: skip
+#: Their results are not stored, but what follows them gets their values.
+q, qf = Task(ignore_result=True), Task(fails=True, ignore_result=True)
+IGNORED = [
+    chain(q, t), chain(t, q, i), chain(q, q, t), Task(links=(q,)), chord((q, t), t), chord((q, q), t),
+    chain(q, group(q, t), t), chain(group(q, q), group(t, t)), chain(qf, t), chain(t, qf, e), chord((qf, t), o),
+    chord((chain(t, q), chain(q, t)), t), chain(chord((t, t), q), t), chain(becomes(q), t),
+]
 
-ALL = [*TASKS, *CHAINS, *GROUPS, *GROUPS_IN_CHAINS, *CHORDS, *CHORD_FAILURES, *REPLACED]
+ALL = [*TASKS, *CHAINS, *GROUPS, *GROUPS_IN_CHAINS, *CHORDS, *CHORD_FAILURES, *REPLACED, *IGNORED]
 #: By how they are written.
 CORPUS: dict[str, Node] = {write(node): node for node in map(labelled, ALL)}
