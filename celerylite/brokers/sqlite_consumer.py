@@ -90,12 +90,15 @@ class SqliteConsumer(Waking, Consumer):
         self._pause = 0.0
         self._ends: float | None = None
         self._version = -1
+        self._ear: Any = None
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
         """Consume these queues from now on."""
         self.queues = list(queues)
         self._turn = 0
+        if self._ear is not None:
+            self._ear.close()
         others = (self._wake_read, *self._alarms)
         self._ear = Ear(self.database.bells, map(queue_bell, self.queues), others)
 
