@@ -63,6 +63,8 @@ def _connect(app: Any, connection: Connection | None, worker: str, find_queue: C
         connection = app.connection_for_write() if connection is None else connection
     except KeyError as exc:
         raise ImproperlyConfigured(f"broker_url: {str(exc.args[0])}.") from exc
+    except (ImportError, NameError) as exc:  # some transports of kombu stumble over what they lack
+        raise ImproperlyConfigured(_no_driver(str(app.conf.broker_write_url).partition(":")[0], exc)) from exc
     name = (connection.transport_cls or "").lower() if isinstance(connection.transport_cls, str) else ""
     dead_limit = app.conf.worker_dead_letter_limit
     if name in REDIS_TRANSPORTS:
@@ -102,11 +104,14 @@ def _by_kombu(
         )
     except KeyError as exc:
         raise ImproperlyConfigured(f"broker_url: {str(exc.args[0])}.") from exc
-    except ImportError as exc:
-        extra = DRIVERS.get(name)
-        advice = f'pip install "kombu[{extra}]"' if extra else f"pip install {exc.name or name}"
-        text = f"The broker {name}:// needs a driver that is not installed ({exc}): {advice}"
-        raise ImproperlyConfigured(text) from exc
+    except (ImportError, NameError) as exc:
+        raise ImproperlyConfigured(_no_driver(name, exc)) from exc
+
+
+def _no_driver(name: str, exc: ImportError | NameError) -> str:
+    extra = DRIVERS.get(name.partition("+")[0].lower())
+    advice = f'pip install "kombu[{extra}]"' if extra else f"pip install {exc.name or name}"
+    return f"The broker {name}:// needs a driver that is not installed ({exc}): {advice}"
 
 
 def connect_worker(app: Any, worker: str) -> Broker:
