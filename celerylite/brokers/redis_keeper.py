@@ -218,6 +218,8 @@ class RedisKeeper(Waking, Keeper):
     def spare(self, consumer_id: str, running: Any, upto: int) -> int:
         """Give back what a busy consumer holds but has not started, up to sequence number `upto`."""
         ident = _ident(consumer_id)
+        if ident[:1] != b"s":
+            return 0  # one with threads has started all that it holds
         held, moved = self._key(scripts.HELD) + ident, self._key(scripts.MOVED) + ident
         command = pack(b"EVALSHA", scripts.RELEASE.sha, b"2", held, moved, running, b"0", b"%d" % upto, b"0")
         return self.link.call(command)

@@ -124,7 +124,7 @@ class TaskProcess:
             return
         most = self.pace.batch() if self.serial else room
         deliveries = self.consumer.fetch(most, WAIT)
-        if len(deliveries) > 1:
+        if self.serial and len(deliveries) > 1:  # with threads nothing waits: all are started at once
             self._set_last(_number(deliveries[-1]))
         if self.consumer.counting:
             self._finish_chords()

@@ -93,3 +93,22 @@ def test_a_result_is_there_when_its_task_has_ended(site: Site, pool: str, name: 
     assert long.state == "PENDING"
     site.open("gate")
     assert long.get(timeout=10) == "worked"
+
+
+@needs_ours
+@pytest.mark.parametrize("name", ["t.work", "t.work_late"], ids=["early", "late"])
+def test_long_tasks_in_threads_run_once(site: Site, name: str) -> None:
+    """What was fetched together runs together: nothing of it waits behind the others, to be given to somebody else."""
+    client = site.client()
+    results = client.send_tasks([(client.tasks[name], ("gate",), {}) for _ in range(8)])
+    for number in range(2):
+        site.worker("-P", "threads", "-c", "4", "-n", f"w{number}@%h")
+    for result in results:
+        site.ledger.wait("start", result.id)
+    # Housekeeping has looked at them, and found them long, when it has seen to a task that became due since.
+    late = client.tasks["t.work"].apply_async(countdown=1.0, queue="other")
+    site.worker("-c", "1", "-Q", "other", "-n", "other@%h")
+    late.get(timeout=10)
+    site.open("gate")
+    assert [result.get(timeout=10) for result in results] == ["worked"] * 8
+    assert set(site.ledger.starts().values()) == {1}
