@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from select import select
@@ -26,6 +25,7 @@ from celerylite.brokers.amqp_inbox import Inbox
 from celerylite.brokers.base import Consumer, Delivery, Settlement
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.kombu_delays import original_key
+from celerylite.brokers.kombu_minder import HEARTBEAT, Held, Minder
 from celerylite.brokers.kombu_port import as_message
 from celerylite.utils.clock import uptime
 
@@ -49,20 +49,7 @@ LATER_MOST = 1000
 POLLING = 1.0
 #: AMQP's code for what a server cannot do.
 NOT_IMPLEMENTED = 540
-#: Heartbeats, if neither settings nor server say otherwise.
-HEARTBEAT = 60.0
 
-
-@dataclass(slots=True, eq=False)
-class Held(Delivery):
-    """A message that this consumer holds; `tag` is for the board, `delivery_tag` the server's."""
-
-    message: Message
-    delivery_tag: Any
-    #: Which connection it came over; on another one its tag means nothing.
-    generation: int
-    #: False where the queue is consumed without acknowledgements.
-    acks: bool
 
 
 class KombuConsumer(Consumer):
@@ -77,7 +64,7 @@ class KombuConsumer(Consumer):
         self.queues = list(queues)
         self.id = f"k{os.urandom(8).hex()}"
         self._alarms = () if alarm is None else (alarm,)
-        self._long = 2 * sure
+        self.long_task = 2 * sure
         self._lock = threading.RLock()
         self._connection: Any = None
         self._channel: Any = None
@@ -464,13 +451,17 @@ class KombuConsumer(Consumer):
             try:
                 if not self._fetching:
                     self._drain(0)
-                    if self._busy_since and uptime() - self._busy_since > self._long:
+                    if self._busy_since and uptime() - self._busy_since > self.long_task:
                         self._give_back_waiting()
                 self._connection.heartbeat_check(rate=3)
             except self.broker.errors as exc:
                 self._lose(exc)
                 return False
             return bool(self._busy_since and (self._waiting or self._ready or self._consuming))
+
+    def heartbeat(self) -> float:
+        """Seconds between heartbeats, as agreed with the server."""
+        return float(self._connection.get_heartbeat_interval() or HEARTBEAT)
 
     def _give_back_waiting(self) -> None:
         waiting = list(self._waiting.values())
@@ -530,43 +521,6 @@ class KombuConsumer(Consumer):
                 logger.error("Could not say goodbye to the broker: %s", exc, extra={"action": "given_up"})
         os.close(self._wake_read)
         os.close(self._wake_write)
-
-
-class Minder(threading.Thread):
-    """Looks after a consumer while a task keeps its process busy."""
-
-    def __init__(self, consumer: KombuConsumer) -> None:
-        super().__init__(daemon=True, name="broker-connection")
-        self._consumer = consumer
-        self._looking = threading.Event()
-        self._stopping = False
-        heartbeat = consumer._connection.get_heartbeat_interval() or HEARTBEAT
-        self._idle = max(0.5, heartbeat / 4)
-
-    def look(self) -> None:
-        """Something waits in the process: look often."""
-        if not self._looking.is_set():
-            self._looking.set()
-
-    def run(self) -> None:
-        """Look until stopped."""
-        quiet = 0
-        while not self._stopping:
-            if self._consumer.mind():
-                quiet = 0
-            else:
-                quiet += 1
-            if quiet < 20:
-                time.sleep(self._consumer._long / 2)
-                continue
-            self._looking.clear()
-            self._looking.wait(self._idle)
-            quiet = 0 if self._looking.is_set() else 20
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping = True
-        self._looking.set()
 
 
 def arguments_of(queue: Any) -> dict[str, Any]:

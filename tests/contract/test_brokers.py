@@ -448,7 +448,7 @@ def test_deferred_ones_come_when_they_are_due(bench: Bench, seconds: float) -> N
 # -- set aside
 
 
-def test_bury_look_retry_purge(bench: Bench) -> None:
+def test_bury_look_retry_purge(bench: Bench, place: Place) -> None:
     bench.broker.purge_dead()
     consumer = bench.consumer()
     for text in ("bad", "worse"):
@@ -461,6 +461,8 @@ def test_bury_look_retry_purge(bench: Bench) -> None:
     consumer.flush()
 
     letters = bench.broker.dead()
+    if not place.ordered:
+        letters.sort(key=lambda letter: letter.reason, reverse=True)
     assert [(letter.reason, letter.queue, letter.task_id) for letter in letters] == [
         ("it is worse", QUEUE, "worse"), ("it is bad", QUEUE, "bad"),
     ]  # fmt: skip
@@ -511,7 +513,7 @@ def test_a_fanout_exchange_gives_to_all(bench: Bench, app: Any, place: Place) ->
 
 
 @pytest.mark.parametrize("pool", ["solo", pytest.param("threads", marks=pytest.mark.slow)])
-def test_a_worker_runs_tasks(app: Any, pool: str) -> None:
+def test_a_worker_runs_tasks(app: Any, place: Place, pool: str) -> None:
     from celerylite.contrib.testing.worker import start_worker
 
     seen: list[tuple[int, bool]] = []
@@ -538,4 +540,6 @@ def test_a_worker_runs_tasks(app: Any, pool: str) -> None:
         assert [late.delay(number).get(timeout=PATIENCE) for number in range(3)] == [0, 1, 2]
         soon = add.apply_async((1, 1), countdown=0.5)
         assert soon.get(timeout=PATIENCE) == 2
-    assert seen == [(0, False), (1, False), (2, False)]
+    # On AMQP a message that waited behind a busy process and was given back counts as redelivered, too.
+    assert [number for number, _ in seen] == [0, 1, 2]
+    assert place.url.startswith("amqp") or not any(again for _, again in seen)
