@@ -109,6 +109,6 @@ def test_long_tasks_in_threads_run_once(site: Site, name: str) -> None:
     late = client.tasks["t.work"].apply_async(countdown=1.0, queue="other")
     site.worker("-c", "1", "-Q", "other", "-n", "other@%h")
     late.get(timeout=10)
-    site.open("gate")
+    site.open("gate", len(results))
     assert [result.get(timeout=10) for result in results] == ["worked"] * 8
     assert set(site.ledger.starts().values()) == {1}
