@@ -242,4 +242,4 @@ def _header(header: Any, app: Celery | None) -> Any:
         return [header]
     if isinstance(header, list | tuple) and all(isinstance(task, Signature) for task in header):
         return header
-    return as_list(header)
+    return as_list(header, app)

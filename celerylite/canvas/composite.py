@@ -77,13 +77,14 @@ class Composite(Signature):
     partial = clone
 
 
-def as_list(signatures: Iterable[Any]) -> list[Any]:
+def as_list(signatures: Iterable[Any], app: Celery | None = None) -> list[Any]:
     """Signatures of an iterable; dicts that describe some become them. TypeError for anything else."""
     if isinstance(signatures, str | bytes | dict):
         raise TypeError(f"expected signatures, not {signatures!r}")
     found = []
     for task in signatures:
-        task = maybe_signature(task)
+        if not isinstance(task, Signature):
+            task = maybe_signature(task, app=app)
         if not isinstance(task, Signature):
             raise TypeError(f"expected a signature (as task.s() gives), not {task!r}")
         found.append(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -177,3 +178,9 @@ def test_text(tasks: Tasks) -> None:
     both = chord([tasks.add.s(1)], tasks.total.s())
     assert repr(both) == "%total([add(1)])"
     assert repr(both | tasks.add.s(2)) == "%(total([add(1)]) | add(2))"
+
+
+def test_the_header_of_a_chord_that_has_travelled_belongs_to_the_app_that_reads_it(tasks: Tasks) -> None:
+    travelled = json.loads(json.dumps(chord([tasks.add.s(1), tasks.add.s(2)], tasks.total.s())))
+    read = tasks.app.signature(travelled)
+    assert [task._app for task in (*read.tasks, read.body)] == [tasks.app] * 3
