@@ -1,7 +1,7 @@
 """Reading ahead: who asks for one result after the other, in the order of the calls, gets the next ones along.
 
-Results know the call that came next (`AsyncResult._next`), as long as somebody keeps that one's result. Only records of
-tasks that are ready are kept, and those do not change any more.
+Results know the call that came next (`AsyncResult._next`), as long as somebody keeps that one's result. Only successes
+are kept, which do not change any more.
 """
 
 from __future__ import annotations

@@ -189,15 +189,17 @@ class RedisBackend(RedisChords, RedisClient, BaseKeyValueStoreBackend, SyncBacke
         return result.maybe_throw(propagate=propagate, callback=callback)
 
     def _look(self, results: list[Any]) -> bool:
-        """Read several results; those that are ready know it from now on. False where the store is away."""
+        """Read several results, the first of which is wanted; False where the store is away."""
         try:
             records = self.mget([self.get_key_for_task(result.id) for result in results])
         except (OSError, redis_module().RedisError):
             return False  # the wait to come tries again, by its own rules
         self._ahead.weigh(records)
         for result, record in zip(results, records, strict=True):
-            if record is not None:
-                result._maybe_set_cache(self.decode_result(record))
+            meta = None if record is None else self.decode_result(record)
+            # A failure may still be followed by a success, before anybody asks for it.
+            if meta is not None and (result is results[0] or meta["status"] == states.SUCCESS):
+                result._maybe_set_cache(meta)
         return True
 
     def _wait(

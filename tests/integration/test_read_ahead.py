@@ -83,3 +83,12 @@ def test_those_that_are_not_ready_are_waited_for(app: Any) -> None:
         late.get(timeout=0.05)
     app.backend.store_result(late.id, "late", "SUCCESS")
     assert late.get(timeout=5) == "late"
+
+
+def test_a_failure_may_become_a_success_before_it_is_asked_for(app: Any) -> None:
+    results = call(app, 8)
+    app.backend.forget(results[5].id)
+    app.backend.store_result(results[5].id, KeyError("five"), "FAILURE")
+    assert [result.get(timeout=5) for result in results[:5]] == list(range(5))
+    app.backend.store_result(results[5].id, 5, "SUCCESS")
+    assert [result.get(timeout=5) for result in results[5:]] == [5, 6, 7]
