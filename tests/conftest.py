@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +92,15 @@ def rabbit_server() -> Iterator[RabbitServer]:
     server = RabbitServer().start()
     yield server
     server.close()
+
+
+@pytest.fixture(autouse=True)
+def no_files_stay_open() -> Iterator[None]:
+    """Files of SQLite stay open for the process; a test's own are not used any more."""
+    yield
+    sqlite = sys.modules.get("celerylite.brokers.sqlite_file")
+    if sqlite is not None:
+        sqlite.close_all()
 
 
 # -- apps

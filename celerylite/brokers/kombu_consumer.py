@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_inbox import Inbox
@@ -28,6 +27,7 @@ from celerylite.brokers.kombu_delays import original_key
 from celerylite.brokers.kombu_minder import HEARTBEAT, Held, Minder
 from celerylite.brokers.kombu_port import as_message
 from celerylite.utils.clock import uptime
+from celerylite.utils.polling import readable
 
 if TYPE_CHECKING:
     from kombu.entity import Queue
@@ -313,7 +313,7 @@ class KombuConsumer(Consumer):
             sources.append(self._connection.connection.sock)
         else:
             until = min(until, uptime() + float(self._connection.transport.polling_interval or POLLING))
-        if self._wake_read in select(sources, (), (), max(0.0, until - uptime()))[0]:
+        if self._wake_read in readable(sources, until - uptime()):
             self._drain_wake()
 
     def read(self, delivery: Delivery) -> Message:
@@ -491,10 +491,10 @@ class KombuConsumer(Consumer):
             pass  # somebody else has read it
 
     def _alarmed(self) -> bool:
-        return bool(self._alarms and select(self._alarms, (), (), 0)[0])
+        return bool(self._alarms and readable(self._alarms, 0))
 
     def _sleep(self, seconds: float) -> None:
-        if select([self._wake_read, *self._alarms], (), (), max(0.0, seconds))[0]:
+        if readable([self._wake_read, *self._alarms], seconds):
             self._drain_wake()
 
     def _complain(self, exc: BaseException) -> None:

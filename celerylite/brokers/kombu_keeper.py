@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import ack_frame
 from celerylite.brokers.base import Delivery, Keeper
 from celerylite.brokers.envelope import decode, redelivered
+from celerylite.utils.polling import readable
 
 if TYPE_CHECKING:
     from celerylite.brokers.kombu import KombuBroker
@@ -62,7 +62,7 @@ class Lifeline:
         with suppress(OSError):
             if self.send(CLOSE):
                 answer = b""
-                while select((self.sock,), (), (), max(0.0, deadline - time.monotonic()))[0]:
+                while readable((self.sock,), deadline - time.monotonic()):
                     data = self.sock.recv(65536, socket.MSG_DONTWAIT)
                     answer = answer[-len(CLOSED) :] + data
                     if not data or CLOSED in answer:

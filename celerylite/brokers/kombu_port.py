@@ -9,11 +9,11 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from select import select
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import Strange, publish_frames
 from celerylite.message import Message
+from celerylite.utils.polling import readable
 
 if TYPE_CHECKING:
     from kombu.entity import Queue
@@ -234,7 +234,7 @@ class Port:
         if not self.broker.is_amqp:
             return False
         sock = self.connection.connection.sock
-        return sock is None or bool(select((sock,), (), (), 0)[0])
+        return sock is None or bool(readable((sock,), 0))
 
     def drop(self) -> None:
         """Close without a word: something is wrong with the connection, or it belongs to another process."""

@@ -26,6 +26,8 @@ ERRORS = (sqlite3.OperationalError, OSError)
 
 #: Seconds between tries to get a lock, growing.
 FIRST_PAUSE, LAST_PAUSE = 0.0002, 0.005
+#: Most links, and ears, that a process keeps open while nobody uses them: each has up to four files.
+IDLE = 8
 #: Pages of the write-ahead log after which whoever commits carries them over, where no worker's housekeeping does.
 AUTOCHECKPOINT = 8000
 #: Bytes to which the write-ahead log is cut when it begins anew.
@@ -59,8 +61,11 @@ class Database:
         return Link(self)
 
     def give_back(self, link: Link) -> None:
-        """Keep a link for the next who needs one."""
-        self._idle.append(link)
+        """Keep a link for the next who needs one; not more than a few."""
+        if len(self._idle) < IDLE:
+            self._idle.append(link)
+        else:
+            link.close()
 
     def run(self, work: Callable[[Link], Any]) -> Any:
         """Call with a borrowed link."""
@@ -81,8 +86,12 @@ class Database:
         return name, ear
 
     def give_back_ear(self, name: str, ear: Ear) -> None:
-        """Keep an ear for the next who needs one."""
-        self._ears[name] = ear
+        """Keep an ear for the next who needs one; not more than a few."""
+        if len(self._ears) < IDLE:
+            self._ears[name] = ear
+        else:
+            ear.close()
+            self.bells.remove(name)
 
     def connect(self) -> sqlite3.Connection:
         """A connection of one's own; the file is made where there is none.
@@ -337,6 +346,12 @@ def database(address: Address) -> Database:
         if found is None or found.address != address:
             found = _databases[address.path] = Database(address)
         return found
+
+
+def close_all() -> None:
+    """Close what is idle of all files; the next use opens it again."""
+    for one in list(_databases.values()):
+        one.close()
 
 
 def _after_fork() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from select import select
+
+from celerylite.utils.polling import readable
 
 
 class Waking:
@@ -36,11 +37,11 @@ class Waking:
             return False
 
     def _alarmed(self) -> bool:
-        return bool(self._alarms and select(self._alarms, (), (), 0)[0])
+        return bool(self._alarms and readable(self._alarms, 0))
 
     def _sleep(self, seconds: float) -> None:
         """Let time pass, unless somebody calls `wake`."""
-        if select([self._wake_read, *self._alarms], (), (), max(0.0, seconds))[0]:
+        if readable([self._wake_read, *self._alarms], seconds):
             self._drain_wake()
 
     def _close_wake(self) -> None:

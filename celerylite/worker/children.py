@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import random
-import select
 import signal
 import socket
 import sys
@@ -173,17 +172,6 @@ def freeze() -> None:
     """Before the first fork: what is there now stays as it is, so that collections do not copy the parent's pages."""
     gc.collect()
     gc.freeze()
-
-
-def wait_readable(fds: Iterable[Any], timeout: float) -> list[Any]:
-    """Those of `fds` that can be read within `timeout` seconds."""
-    poll = select.poll()
-    by_number = {}
-    for fd in fds:
-        number = fd if isinstance(fd, int) else fd.fileno()
-        by_number[number] = fd
-        poll.register(number, select.POLLIN)
-    return [by_number[number] for number, _ in poll.poll(timeout * 1000)]
 
 
 def describe(status: int) -> str:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from celerylite import signals
 from celerylite.utils.clock import uptime
+from celerylite.utils.polling import readable
 from celerylite.worker.board import Board
-from celerylite.worker.children import BEAT, CONTROL, Child, Line, describe, fork, freeze, wait_readable
+from celerylite.worker.children import BEAT, CONTROL, Child, Line, describe, fork, freeze
 
 if TYPE_CHECKING:
     from celerylite.worker.options import WorkerOptions
@@ -157,14 +158,14 @@ class Parent:
         lines = [child.line for child in self._children()]
         for line in lines:
             line.flush()
-        for ready in wait_readable([self._wake_read, *lines], TICK):
+        for ready in readable([self._wake_read, *lines], TICK):
             if ready == self._wake_read:
                 self._drain()
                 continue
             messages = ready.receive()
             if messages is None:
                 # The child is about to be reaped; its line would be readable for ever.
-                wait_readable([self._wake_read], 0.01)
+                readable([self._wake_read], 0.01)
             for message in messages or ():
                 self._hear(ready, message)
 

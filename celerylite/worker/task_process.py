@@ -9,7 +9,6 @@ import logging
 import resource
 from collections.abc import Callable
 from functools import partial
-from select import select
 from threading import Lock
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from celerylite.execution import Execution, Outcome, execute, finish
 from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
 from celerylite.utils.einfo import ExceptionInfo
+from celerylite.utils.polling import readable
 from celerylite.worker.acks import acks_failure
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
@@ -115,7 +115,7 @@ class TaskProcess:
             self.executor.close()
 
     def _round(self) -> None:
-        if self.alarm is not None and select((self.alarm,), (), (), 0)[0]:
+        if self.alarm is not None and readable((self.alarm,), 0):
             logger.error("The worker's main process is gone: ending", extra={"action": "orphaned"})
             self.stop()
             return
