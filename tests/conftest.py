@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -92,6 +93,28 @@ def rabbit_server() -> Iterator[RabbitServer]:
     server = RabbitServer().start()
     yield server
     server.close()
+
+
+#: What a worker in the test's process sets up (`contrib.testing`), for good, as in Celery.
+LOGGERS = (None, "celery", "celery.task", "celery.redirected")
+
+
+@pytest.fixture(autouse=True)
+def put_back() -> Iterator[None]:
+    """The current app and the loggers are what they were, for the next test."""
+    state: Any = sys.modules.get("celerylite._state")
+    apps = (state.default_app, state._process_app, state._tls.current_app) if state is not None else None
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(one, one.handlers[:], one.level, one.propagate, one.disabled) for one in loggers]
+    yield
+    if apps is not None:
+        state.default_app, state._process_app, state._tls.current_app = apps
+    for one, handlers, level, propagate, disabled in before:
+        for handler in one.handlers[:]:
+            if handler not in handlers and not type(handler).__module__.startswith("_pytest"):
+                one.removeHandler(handler)
+        one.setLevel(level)
+        one.propagate, one.disabled = propagate, disabled
 
 
 @pytest.fixture(autouse=True)
