@@ -161,6 +161,6 @@ def test_redis_and_worker_killed_together(durable_lab: Lab, rng: random.Random, 
         assert not tally.unfinished(ids)
     else:
         assert len(tally.unfinished(ids)) <= kills * worker.processes
-        # Written to the socket, but the server, which syncs each write, died before it came to them: these acknowledgements
-        # are gone with both. A process lets at most 12 be unanswered.
+        # Written to the socket, but the server, which syncs each write, died before it came to them: these
+        # acknowledgements are gone with both. A process lets at most 12 be unanswered.
         assert len(tally.doubled()) <= 13 * kills * worker.processes
