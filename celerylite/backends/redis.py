@@ -9,7 +9,7 @@ Connections are in `redis_client`, the URL and the settings in `redis_address`, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from celerylite import states
@@ -20,7 +20,7 @@ from celerylite.backends.redis_chords import RedisChords
 from celerylite.backends.redis_client import RedisClient, redis_module
 from celerylite.backends.redis_listener import Listener
 from celerylite.backends.redis_waiting import Wait
-from celerylite.backends.waiting import TIMED_OUT
+from celerylite.backends.waiting import NotifiedBackendMixin
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_lua import SUCCEEDED, Script
 from celerylite.brokers.redis_scripts import COUNT_PARTS, DROP_CHORD, OVERDUE_CHORD
@@ -46,7 +46,7 @@ return 1
 MAX_VALUE_SIZE = 536_870_912
 
 
-class RedisBackend(RedisChords, RedisClient, BaseKeyValueStoreBackend, SyncBackendMixin):
+class RedisBackend(RedisChords, RedisClient, NotifiedBackendMixin, BaseKeyValueStoreBackend, SyncBackendMixin):
     """Results on Redis. Safe to be shared by threads; a forked child starts with no connection."""
 
     supports_autoexpire = True
@@ -202,45 +202,8 @@ class RedisBackend(RedisChords, RedisClient, BaseKeyValueStoreBackend, SyncBacke
                 result._maybe_set_cache(meta)
         return True
 
-    def _wait(
-        self,
-        task_id: str,
-        timeout: float | None,
-        interval: float,
-        on_message: Any,
-        on_interval: Any,
-        looked: bool = False,
-    ) -> dict[str, Any]:
-        if task_id in self._cache:
-            return self._cache[task_id]
-        for _, meta in self._ready_ones((task_id,), timeout, interval, on_message, on_interval, TIMED_OUT, looked):
-            return meta
-        raise AssertionError("unreachable: a wait ends with a record or an error")
-
-    def get_many(
-        self,
-        task_ids: Iterable[str],
-        timeout: float | None = None,
-        interval: float = 0.5,
-        no_ack: bool = True,
-        on_message: Any = None,
-        on_interval: Any = None,
-        max_iterations: int | None = None,
-        READY_STATES: frozenset[str] = states.READY_STATES,  # noqa: N803 (Celery's name)
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(id, record) of each task: those that are ready in one trip, the others as they are published."""
-        if max_iterations is not None or READY_STATES is not states.READY_STATES:
-            return super().get_many(
-                task_ids, timeout, interval, no_ack, on_message, on_interval, max_iterations, READY_STATES
-            )
-        late = f"Operation timed out ({timeout})"
-        return self._ready_ones(task_ids, timeout, interval, on_message, on_interval, late)
-
-    def _ready_ones(self, *args: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        for task_id, meta in Wait(self, *args):
-            if meta["status"] == states.SUCCESS:
-                self._cache[task_id] = meta
-            yield task_id, meta
+    def _records(self, *args: Any) -> Wait:
+        return Wait(self, *args)
 
     @property
     def listener(self) -> Listener:

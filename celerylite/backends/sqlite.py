@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from celerylite import states
 from celerylite.backends.base import BaseKeyValueStoreBackend, SyncBackendMixin
 from celerylite.backends.sqlite_chords import SqliteChords
 from celerylite.backends.sqlite_waiting import Wait
-from celerylite.backends.waiting import TIMED_OUT
+from celerylite.backends.waiting import NotifiedBackendMixin
 from celerylite.brokers.sqlite_address import DEFAULT_URL, parse
 from celerylite.brokers.sqlite_file import ERRORS, Link, database
 from celerylite.brokers.sqlite_results import write_result
@@ -29,7 +29,7 @@ COUNT = (
 )
 
 
-class SqliteBackend(SqliteChords, BaseKeyValueStoreBackend, SyncBackendMixin):
+class SqliteBackend(SqliteChords, NotifiedBackendMixin, BaseKeyValueStoreBackend, SyncBackendMixin):
     """Results in a file. Safe to be shared by threads; a forked child opens the file anew."""
 
     supports_autoexpire = True
@@ -149,39 +149,8 @@ class SqliteBackend(SqliteChords, BaseKeyValueStoreBackend, SyncBackendMixin):
 
     # -- waiting
 
-    def _wait(
-        self, task_id: str, timeout: float | None, interval: float, on_message: Any, on_interval: Any
-    ) -> dict[str, Any]:
-        if task_id in self._cache:
-            return self._cache[task_id]
-        for _, meta in self._ready_ones((task_id,), timeout, interval, on_message, on_interval, TIMED_OUT):
-            return meta
-        raise AssertionError("unreachable: a wait ends with a record or an error")
-
-    def get_many(
-        self,
-        task_ids: Iterable[str],
-        timeout: float | None = None,
-        interval: float = 0.5,
-        no_ack: bool = True,
-        on_message: Any = None,
-        on_interval: Any = None,
-        max_iterations: int | None = None,
-        READY_STATES: frozenset[str] = states.READY_STATES,  # noqa: N803 (Celery's name)
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(id, record) of each task as it becomes ready; raises `TimeoutError`."""
-        if max_iterations is not None or READY_STATES is not states.READY_STATES:
-            return super().get_many(
-                task_ids, timeout, interval, no_ack, on_message, on_interval, max_iterations, READY_STATES
-            )
-        late = f"Operation timed out ({timeout})"
-        return self._ready_ones(task_ids, timeout, interval, on_message, on_interval, late)
-
-    def _ready_ones(self, *args: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        for task_id, meta in Wait(self, *args):
-            if meta["status"] == states.SUCCESS:
-                self._cache[task_id] = meta
-            yield task_id, meta
+    def _records(self, *args: Any) -> Wait:
+        return Wait(self, *args)
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         return super().__reduce__(args, {"expires": self.expires, "url": self.url, **(kwargs or {})})

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from celerylite import states
@@ -122,3 +122,65 @@ class SyncBackendMixin:
     def remove_pending_result(self, result: Any) -> Any:
         """As above."""
         return result
+
+
+class NotifiedBackendMixin(SyncBackendMixin):
+    """The same for stores that tell when a record is written; `_records` is their own wait for it."""
+
+    _cache: Any
+
+    def _records(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None,
+        interval: float,
+        on_message: OnMessage | None,
+        on_interval: OnInterval | None,
+        late: str,
+        *more: Any,
+    ) -> Iterable[tuple[str, dict[str, Any]]]:
+        """(id, record) of each task as it becomes ready; raises `TimeoutError` with `late` as its text.
+
+        `more` is what a store's own methods give to `_wait`.
+        """
+        raise NotImplementedError("Must implement the _records method")
+
+    def _wait(
+        self,
+        task_id: str,
+        timeout: float | None,
+        interval: float,
+        on_message: OnMessage | None,
+        on_interval: OnInterval | None,
+        *more: Any,
+    ) -> dict[str, Any]:
+        if task_id in self._cache:
+            return self._cache[task_id]
+        for _, meta in self._ready_ones((task_id,), timeout, interval, on_message, on_interval, TIMED_OUT, *more):
+            return meta
+        raise AssertionError("unreachable: a wait ends with a record or an error")
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        on_interval: OnInterval | None = None,
+        max_iterations: int | None = None,
+        READY_STATES: frozenset[str] = states.READY_STATES,  # noqa: N803 (Celery's name)
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(id, record) of each task: those that are ready in one trip, the others as they are written."""
+        if max_iterations is not None or READY_STATES is not states.READY_STATES:
+            return super().get_many(  # type: ignore[misc]
+                task_ids, timeout, interval, no_ack, on_message, on_interval, max_iterations, READY_STATES
+            )
+        late = f"Operation timed out ({timeout})"
+        return self._ready_ones(task_ids, timeout, interval, on_message, on_interval, late)
+
+    def _ready_ones(self, *args: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        for task_id, meta in self._records(*args):
+            if meta["status"] == states.SUCCESS:
+                self._cache[task_id] = meta
+            yield task_id, meta
