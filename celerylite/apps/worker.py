@@ -34,6 +34,7 @@ class Worker(WorkController):
     def on_start(self) -> None:
         """Say what runs, then let prints go to the log."""
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
+        self.app.broker  # noqa: B018 (an unknown transport is told with a sentence; the banner would raise kombu's KeyError)
         if not self.quiet:
             self._emit_banner()
         _state._set_task_join_will_block(self.pool == "solo")  # task processes say so themselves

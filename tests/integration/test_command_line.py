@@ -377,3 +377,11 @@ def test_environment_of_the_broker(site: Site) -> None:
     }
     site.workers(None, argv=[sys.executable, "-c", BARE], env=names)
     assert site.client().tasks["t.add"].delay(1, 1).get(timeout=10) == 2
+
+
+@needs_ours
+def test_a_broker_that_there_is_not_is_told_in_a_sentence(site: Site) -> None:
+    code, log = run(site, "-A", APP, "-b", "foo://x", "worker")
+    assert code != 0
+    assert "Error: broker_url: No such transport: foo." in log
+    assert "Traceback" not in log
