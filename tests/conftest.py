@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,9 @@ def rabbit_server() -> Iterator[RabbitServer]:
 LOGGERS = (None, "celery", "celery.task", "celery.redirected")
 
 
-@pytest.fixture(autouse=True)
+@contextmanager
 def put_back() -> Iterator[None]:
-    """The current app and the loggers are what they were, for the next test."""
+    """The current app and the loggers are afterwards what they were."""
     state: Any = sys.modules.get("celerylite._state")
     apps = (state.default_app, state._process_app, state._tls.current_app) if state is not None else None
     loggers = [logging.getLogger(name) for name in LOGGERS]
@@ -115,6 +116,20 @@ def put_back() -> Iterator[None]:
                 one.removeHandler(handler)
         one.setLevel(level)
         one.propagate, one.disabled = propagate, disabled
+
+
+@pytest.fixture(autouse=True, scope="module")
+def modules_leave_no_trace() -> Iterator[None]:
+    """For the next module: what a worker of a module's own fixture has set."""
+    with put_back():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def tests_leave_no_trace() -> Iterator[None]:
+    """For the next test."""
+    with put_back():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -221,7 +221,9 @@ class RedisKeeper(Waking, Keeper):
         if ident[:1] != b"s":
             return 0  # one with threads has started all that it holds
         held, moved = self._key(scripts.HELD) + ident, self._key(scripts.MOVED) + ident
-        command = pack(b"EVALSHA", scripts.RELEASE.sha, b"2", held, moved, running, b"0", b"%d" % upto, b"0")
+        # What stands before the running one has been run: its acknowledgement is on its way, or waits for a connection.
+        lowest = b"%d" % (_number(running) + 1)
+        command = pack(b"EVALSHA", scripts.RELEASE.sha, b"2", held, moved, running, lowest, b"%d" % upto, b"0")
         return self.link.call(command)
 
     # -- waiting

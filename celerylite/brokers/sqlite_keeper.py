@@ -199,14 +199,14 @@ class SqliteKeeper(Waking, Keeper):
         """
         if consumer_id[:1] != "s":
             return 0
-        moved = 0
+        moved, number = 0, int(running.split(b"\0", 1)[0])
         with self.link as link:
             noted = marks.read(self.database.bells, consumer_id)
             for row in reversed(self._held(consumer_id)):
                 kind = marks.kind_of(noted, row[3])
                 if kind == marks.EARLY:  # a long task: what it acknowledged by a mark may as well be on the disk
                     link.execute(schema.LET_GO, (row[0], consumer_id, row[3]))
-                elif kind == marks.NONE and row[3] <= upto and b"%d\0%d" % (row[3], row[0]) != running:
+                elif kind == marks.NONE and number < row[3] <= upto:
                     self._return(link, consumer_id, row, row[4])
                     moved += 1
         self.link.sync()

@@ -55,16 +55,12 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Celery]:
-    from celerylite import _state
-
-    before = _state._tls.current_app
     app = Celery("issues", broker="memory://", backend="cache+memory://")
     app.conf.worker_hijack_root_logger = False
     app.shop = Shop(app)  # type: ignore[attr-defined]
     with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False):
         yield app
     app.close()
-    _state._tls.current_app = before
 
 
 @pytest.fixture
