@@ -11,6 +11,8 @@ import mmap
 import struct
 from dataclasses import dataclass
 
+from celerylite.utils.clock import uptime
+
 #: Bytes kept of a message; pages are only used when they are written.
 RAW_SIZE = 256 * 1024
 TEXT_SIZE = 512
@@ -23,6 +25,8 @@ _SLOT = 4096 + RAW_SIZE
 _HEADER = 4096
 _CLOCKS = struct.Struct("<dd")
 _NUMBER = struct.Struct("<q")
+#: Offsets in the header, behind the two clocks and the word that a shutdown is cold.
+_BORN, _TOLD = 24, 32
 #: Offsets of single fields, for writes that change only one.
 _BLOCKED, _LAST, _DONE = 8, 16, 24
 _TAG_SIZE = _TASK_AT + 32
@@ -71,6 +75,19 @@ class Board:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._map = mmap.mmap(-1, _HEADER + slots * _SLOT)
+        struct.pack_into("<d", self._map, _BORN, uptime())
+
+    def born(self) -> float:
+        """When (`uptime`) the worker started."""
+        return struct.unpack_from("<d", self._map, _BORN)[0]
+
+    def told(self) -> int:
+        """How many directives the parent has passed on; a task process that knows of fewer looks at its line."""
+        return _NUMBER.unpack_from(self._map, _TOLD)[0]
+
+    def tell(self) -> None:
+        """Another directive was passed on. Only the parent calls this, after it has written to the lines."""
+        _NUMBER.pack_into(self._map, _TOLD, self.told() + 1)
 
     # -- the keeper's clocks
 

@@ -60,6 +60,8 @@ class Line:
         self._out = b""
         #: Files that came with messages, in their order.
         self.files: deque[int] = deque()
+        #: Threads of the control process may have something to say at the same time.
+        self._sending = threading.RLock()
 
     def fileno(self) -> int:
         """The file number, for `select`."""
@@ -67,31 +69,35 @@ class Line:
 
     def send(self, **message: Any) -> bool:
         """Send a message, or keep it for `flush` while there is no room; False where the other side is gone."""
-        self._out += json.dumps(message).encode() + b"\n"
-        return self.flush()
+        data = json.dumps(message).encode() + b"\n"
+        with self._sending:
+            self._out += data
+            return self.flush()
 
     def flush(self) -> bool:
         """Send what was kept, as far as there is room; False where the other side is gone."""
-        try:
-            while self._out:
-                self._out = self._out[self.sock.send(self._out) :]
-        except BlockingIOError:
-            pass  # the rest goes out at the next flush
-        except OSError:
-            return False
-        return True
+        with self._sending:
+            try:
+                while self._out:
+                    self._out = self._out[self.sock.send(self._out) :]
+            except BlockingIOError:
+                pass  # the rest goes out at the next flush
+            except OSError:
+                return False
+            return True
 
     def send_file(self, file: int, **message: Any) -> bool:
         """Send a message with a copy of an open file, which the other side finds in `files`; False where it
         cannot be sent now.
         """
-        if not self.flush() or self._out:
-            return False
-        try:
-            socket.send_fds(self.sock, [json.dumps(message).encode() + b"\n"], [file])
-        except OSError:
-            return False
-        return True
+        with self._sending:
+            if not self.flush() or self._out:
+                return False
+            try:
+                socket.send_fds(self.sock, [json.dumps(message).encode() + b"\n"], [file])
+            except OSError:
+                return False
+            return True
 
     def receive(self) -> list[dict[str, Any]] | None:
         """What has come in; None at the end of the line."""

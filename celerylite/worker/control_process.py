@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from celerylite import brokers
 from celerylite.worker.housekeeping import Housekeeping
 from celerylite.worker.loss import Loss
+from celerylite.worker.node import LineRoad, Node
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
+    from celerylite.worker.directives import Directives
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")
@@ -29,11 +31,15 @@ logger = logging.getLogger("celery.worker")
 class ControlProcess:
     """Runs in a child of the worker's parent."""
 
-    def __init__(self, app: Celery, options: WorkerOptions, board: Board, line: Line) -> None:
+    def __init__(
+        self, app: Celery, options: WorkerOptions, board: Board, line: Line, directives: Directives
+    ) -> None:
         self.board = board
         self.line = line
         broker = brokers.connect_worker(app, options.hostname)
         self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
+        self.road = LineRoad(line)
+        self.node = Node(app, options, board, broker, directives, self.road, parent_pid=os.getppid())
 
     def run(self) -> int:
         """Work until the parent says stop, or is gone and the task processes are too."""
@@ -66,6 +72,8 @@ class ControlProcess:
             self.housekeeping.report(Loss(consumer_id=consumer_id, running=running, **fields))
         if "adopt" in message:
             self.housekeeping.keeper.adopt(message["adopt"], self.line.files.popleft())
+        if "answer" in message:
+            self.road.hear(message["answer"])
         if "disown" in message:
             self.housekeeping.keeper.disown(message["disown"])
         return "stop" in message

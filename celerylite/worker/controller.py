@@ -17,7 +17,9 @@ from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
 from celerylite.utils.nodenames import default_nodename
 from celerylite.worker.board import Board
+from celerylite.worker.directives import Directives
 from celerylite.worker.housekeeping import Housekeeping
+from celerylite.worker.node import LocalRoad, Node, Refused
 from celerylite.worker.options import WorkerOptions
 from celerylite.worker.task_process import TaskProcess
 
@@ -43,6 +45,8 @@ class WorkController:
         self.exitcode: int | None = None
         self.steps: list[Any] = []
         self._parent: Any = None
+        #: For remote control, in a worker within one process; else the control process has it.
+        self.node: Node | None = None
         self._task_process: TaskProcess | None = None
         self._stop_wanted = False
         self._restart = False
@@ -121,6 +125,8 @@ class WorkController:
             task_events=bool(self.task_events),
             accept=_accepted(conf.accept_content),
         )
+        #: What the worker was told; its processes inherit it, and hear the rest from the parent.
+        self.directives = Directives(self.options.queues, events=self.options.task_events)
         self.extra = kwargs
 
     def _prefetch(self, multiplier: Any, disable: bool | None) -> int | None:
@@ -208,7 +214,7 @@ class WorkController:
         slots_each = self.options.concurrency if threads else 1
         self._parent = Parent(
             self.options, processes, slots_each, self._task_child, self._control_child, self._on_ready,
-            self._beat_child if self.beat else None,
+            self._beat_child if self.beat else None, self.directives,
         )  # fmt: skip
         self._install_signals()
         if self._stop_wanted:
@@ -219,13 +225,13 @@ class WorkController:
         """What a task process does, from its first breath to its exit status."""
         from celerylite.worker.task_child import run_task_child
 
-        return run_task_child(self.app, self.options, board, slots, line)
+        return run_task_child(self.app, self.options, board, slots, line, self.directives)
 
     def _control_child(self, board: Board, line: Line) -> int:
         from celerylite.worker.control_process import ControlProcess
 
         declare_queues(self.app, self.options.queues)
-        return ControlProcess(self.app, self.options, board, line).run()
+        return ControlProcess(self.app, self.options, board, line, self.directives).run()
 
     def _beat_child(self, line: Line) -> int:
         from celerylite.worker.beat_child import run_beat_child  # lazy: only with -B
@@ -245,7 +251,9 @@ class WorkController:
         housekeeping = Housekeeping(self.app, self.options, broker, board)
         housekeeping.listen()
         thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
-        process = TaskProcess(self.app, self.options, broker, executor, board)
+        process = TaskProcess(self.app, self.options, broker, executor, board, directives=self.directives)
+        road = LocalRoad(process.consumer.wake, self._do_here)
+        self.node = Node(self.app, self.options, board, broker, self.directives, road)
         signals.worker_process_init.send(sender=None)
         self._task_process = process
         if self._stop_wanted:
@@ -265,6 +273,13 @@ class WorkController:
             thread.join()
             broker.close()
             signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
+
+    def _do_here(self, kind: str, fields: dict[str, Any]) -> Any:
+        """What a parent would do."""
+        if kind == "shutdown":
+            self.stop()
+            return None
+        raise Refused(f"{kind} is not possible with -P {self.pool}: this worker has no processes of its own")
 
     def _beat_here(self) -> Any:
         from celerylite.beat import EmbeddedService  # lazy: only with -B

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker, Consumer, Delivery
     from celerylite.message import Message
+    from celerylite.worker.directives import Directives
     from celerylite.worker.options import WorkerOptions
 
 # Celery's loggers.
@@ -61,8 +62,11 @@ UNREADABLE = "Received and set aside unknown message (celerylite dead): %s. It b
 class Intake:
     """Turns deliveries into requests for one task process."""
 
-    def __init__(self, app: Celery, options: WorkerOptions, consumer: Consumer, broker: Broker) -> None:
+    def __init__(
+        self, app: Celery, options: WorkerOptions, consumer: Consumer, broker: Broker, directives: Directives
+    ) -> None:
         self.app = app
+        self.directives = directives
         self.broker = broker
         self.options = options
         self.consumer = consumer

@@ -12,13 +12,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celerylite import signals
 from celerylite.utils.clock import uptime
 from celerylite.utils.polling import readable
 from celerylite.worker.board import Board
 from celerylite.worker.children import BEAT, CONTROL, Child, Line, describe, fork, freeze
+from celerylite.worker.directives import Directives
 
 if TYPE_CHECKING:
     from celerylite.worker.options import WorkerOptions
@@ -53,6 +54,7 @@ class Parent:
         run_control: Callable[[Board, Line], int],
         on_ready: Callable[[], None],
         run_beat: Callable[[Line], int] | None = None,
+        directives: Directives | None = None,
     ) -> None:
         self.options = options
         self.processes = processes
@@ -61,6 +63,8 @@ class Parent:
         self.run_control = run_control
         self.on_ready = on_ready
         self.run_beat = run_beat
+        #: What the worker was told so far: children that are forked later inherit it.
+        self.directives = directives or Directives(options.queues)
         # Twice as many places as processes: what a dead one was running stays on the board until it is settled.
         self._free = [range(at * slots_each, (at + 1) * slots_each) for at in range(2 * processes + 2)]
         self.board = Board(len(self._free) * slots_each)
@@ -175,7 +179,11 @@ class Parent:
         except BlockingIOError:
             pass  # already empty
 
-    def _hear(self, line: Line, message: dict[str, object]) -> None:
+    def _hear(self, line: Line, message: dict[str, Any]) -> None:
+        if "directive" in message:
+            self._pass_on(message["directive"], line)
+        if "ask" in message:
+            line.send(answer=self._answer(message["ask"]))
         if "settled" in message:
             child, _ = self._unsettled.pop(int(str(message["settled"])))
             self._release(child)
@@ -189,6 +197,23 @@ class Parent:
         if not self._announced and self._all_ready():
             self._announced = True
             self.on_ready()
+
+    def _pass_on(self, directive: dict[str, Any], origin: Line) -> None:
+        """Note a directive for children to come, and tell those that are there."""
+        self.directives.apply(directive)
+        for child in self.tasks.values():
+            child.line.send(directive=directive)
+        if self.control is not None and self.control.line is not origin:
+            self.control.line.send(directive=directive)
+        self.board.tell()
+
+    def _answer(self, ask: dict[str, Any]) -> dict[str, Any]:
+        """Do what the control process asks for; see `Node.ask_parent`."""
+        number, kind = ask.pop("number"), ask.pop("kind")
+        if kind == "shutdown":
+            self.warm()
+            return {"number": number, "value": None}
+        return {"number": number, "error": f"the worker's main process does not know how to {kind}"}
 
     def _keep(self, child: Child, name: str) -> None:
         """Keep a copy of the socket on which a task process holds messages, in place of the one before."""

@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
+    from celerylite.worker.directives import Directives
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")
 
 
-def run_task_child(app: Celery, options: WorkerOptions, board: Board, slots: range, line: Line) -> int:
+def run_task_child(
+    app: Celery, options: WorkerOptions, board: Board, slots: range, line: Line, directives: Directives
+) -> int:
     """Run tasks until told to stop or the parent is gone; returns the exit status."""
     threads = options.pool == "threads"
     executor: Executor = ThreadExecutor(options.concurrency) if threads else SoloExecutor()
     broker = brokers.connect_worker(app, options.hostname)
-    process = TaskProcess(app, options, broker, executor, board, slots.start, alarm=line.fileno())
+    process = TaskProcess(app, options, broker, executor, board, slots.start, line, directives)
     signal.signal(signal.SIGTERM, lambda *_: process.stop())
     signal.signal(signal.SIGINT, lambda *_: process.stop())
     signal.signal(signal.SIGQUIT, lambda *_: process.on_cold_shutdown() if board.cold() else None)

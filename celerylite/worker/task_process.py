@@ -23,6 +23,7 @@ from celerylite.utils.clock import uptime
 from celerylite.utils.einfo import ExceptionInfo
 from celerylite.utils.polling import readable
 from celerylite.worker.acks import acks_failure
+from celerylite.worker.directives import Directives
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
 from celerylite.worker.settling import fits, is_one_server, settle_apart, settlement_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from celerylite.brokers import Broker, Delivery
     from celerylite.followup import Following
     from celerylite.worker.board import Board, Running
+    from celerylite.worker.children import Line
     from celerylite.worker.options import WorkerOptions
     from celerylite.worker.request import Request
 
@@ -56,7 +58,8 @@ class TaskProcess:
         executor: Executor,
         board: Board,
         first_slot: int = 0,
-        alarm: int | None = None,
+        line: Line | None = None,
+        directives: Directives | None = None,
     ) -> None:
         self.app = app
         self.options = options
@@ -65,21 +68,24 @@ class TaskProcess:
         self.board = board
         self.first_slot = first_slot
         self.serial = executor.inline
-        #: Becomes readable when the parent is gone.
-        self.alarm = alarm
+        #: To the parent: it brings directives, and ends when the parent is gone. None within one process.
+        self.line = line
+        self.directives = directives or Directives(options.queues)
+        self._told = board.told()
+        self._queues_changed = False
         self.stopping = False
         self.done = 0
         self.pace = Pace(options.fetch_max if options.prefetch is None else options.prefetch)
         self.consumer = broker.consumer(
-            options.queues,
+            self.directives.queues,
             serial=self.serial,
             lease=options.lease,
             renewed=board.renewed,
             on_block=partial(board.set_blocked, first_slot),
-            alarm=alarm,
+            alarm=None if line is None else line.fileno(),
             sure=min(0.05, options.long_task / 2),
         )
-        self.intake = Intake(app, options, self.consumer, broker)
+        self.intake = Intake(app, options, self.consumer, broker, self.directives)
         self._same_server = is_one_server(app, broker)
         #: Whether the main thread is inside a task's function.
         self._in_call = False
@@ -100,7 +106,10 @@ class TaskProcess:
         """Work until `stop` is called, the parent is gone or this process has run its share of tasks."""
         self.board.set_consumer(self.first_slot, self.consumer.id)
         try:
-            if self.consumer.open(lambda: self.stopping):
+            # What was told meanwhile ends the opening, as the end of the parent does.
+            while not self.stopping and not self.consumer.open(lambda: self.stopping):
+                self._hear()
+            if not self.stopping:
                 on_ready()
             while not self.stopping:
                 self._round()
@@ -115,9 +124,8 @@ class TaskProcess:
             self.executor.close()
 
     def _round(self) -> None:
-        if self.alarm is not None and readable((self.alarm,), 0):
-            logger.error("The worker's main process is gone: ending", extra={"action": "orphaned"})
-            self.stop()
+        self._hear()
+        if self.stopping:
             return
         room = self.executor.free() or self.executor.wait_free(1.0)
         if not room:
@@ -130,6 +138,8 @@ class TaskProcess:
             self._finish_chords()
         asks_at = len(deliveries) * 3 // 4 if self.serial and len(deliveries) == most >= AHEAD else -1
         for index, delivery in enumerate(deliveries):
+            if self._told != self.board.told():
+                self._hear()
             # Behind a task that took long the rest may have been given to others meanwhile.
             if self.stopping or (index and not self.consumer.fresh(delivery)):
                 self.consumer.release(deliveries[index:])
@@ -140,6 +150,19 @@ class TaskProcess:
             self.take(delivery)
             if self.consumer.counting and self.serial:
                 self._finish_chords()
+
+    def _hear(self) -> None:
+        """Apply what the parent has told; if it is gone, end."""
+        if self.line is None or not readable((self.line,), 0):
+            return
+        self._told = self.board.told()
+        messages = self.line.receive()
+        if messages is None:
+            logger.error("The worker's main process is gone: ending", extra={"action": "orphaned"})
+            self.stop()
+        for message in messages or ():
+            if "directive" in message:
+                self.directives.apply(message["directive"])
 
     def _set_last(self, number: int) -> None:
         self.board.set_last(self.first_slot, number)

@@ -1,0 +1,182 @@
+"""The worker as its control process sees it: what it runs, what it was told, and the roads to its parent.
+
+Remote control, revokes, rate limits and events are built on it. In a worker within one process there is no parent;
+`LocalParent` stands in for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from celerylite.brokers.envelope import decode
+from celerylite.exceptions import CeleryError
+from celerylite.utils.clock import uptime
+from celerylite.worker.request import Request
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.brokers import Broker
+    from celerylite.worker.board import Board, Running
+    from celerylite.worker.children import Line
+    from celerylite.worker.directives import Directives
+    from celerylite.worker.options import WorkerOptions
+
+logger = logging.getLogger("celery.worker.control")
+
+#: Seconds that the parent has to answer. It does nothing but wait, fork and signal.
+PATIENCE = 10.0
+
+
+class Refused(CeleryError):
+    """The worker's parent cannot do what it was asked to; the message says why."""
+
+
+class ParentRoad(Protocol):
+    """How a node reaches the process that starts and ends the others."""
+
+    def post(self, directive: dict[str, Any]) -> None:
+        """Hand a directive to all task processes; returns at once."""
+
+    def ask(self, kind: str, timeout: float, fields: dict[str, Any]) -> Any:
+        """Have the parent do something; its answer, or `Refused` with its reason."""
+
+
+class Node:
+    """What commands of remote control act on. Any thread may use it but the one that reads the parent's line."""
+
+    def __init__(
+        self,
+        app: Celery,
+        options: WorkerOptions,
+        board: Board,
+        broker: Broker,
+        directives: Directives,
+        road: ParentRoad,
+        parent_pid: int | None = None,
+    ) -> None:
+        self.app = app
+        self.options = options
+        self.board = board
+        self.broker = broker
+        self.directives = directives
+        self.road = road
+        self.hostname = options.hostname
+        #: The pid of the worker's main process, which its users know it by.
+        self.pid = parent_pid or os.getpid()
+
+    @property
+    def started(self) -> float:
+        """When (`uptime`) the worker started; the same however often its control process was replaced."""
+        return self.board.born()
+
+    def pids(self) -> list[int]:
+        """The task processes that live."""
+        return self.board.pids()
+
+    def post(self, kind: str, **fields: Any) -> None:
+        """Tell all processes of the worker something; the kinds are in `Directives`. Returns at once."""
+        directive = {"directive": kind, **fields}
+        self.directives.apply(directive)
+        self.road.post(directive)
+
+    def ask_parent(self, kind: str, timeout: float = PATIENCE, **fields: Any) -> Any:
+        """Have the parent do something, and wait for its answer.
+
+        `pool_grow` (n), `pool_shrink` (n), `pool_restart`, `shutdown`, `terminate` (id, signal). Raises `Refused` with
+        the parent's reason, or when it does not answer within `timeout` seconds.
+        """
+        return self.road.ask(kind, timeout, fields)
+
+    def running(self) -> list[Running]:
+        """What runs now, as the board says; works however stuck the task processes are."""
+        board = self.board
+        found = (board.read(slot) for slot in range(board.slots) if board.busy(slot))
+        return [running for running in found if running.busy and running.pid > 0]
+
+    def request_info(self, running: Running) -> dict[str, Any]:
+        """A running task as `inspect active` shows it."""
+        request = self.read_request(running)
+        info = request.info() if request is not None else {"id": None, "name": None, "args": [], "kwargs": {}}
+        info.update(
+            hostname=self.hostname,
+            time_start=time.time() - (uptime() - running.since),
+            acknowledged=running.acked,
+            worker_pid=abs(running.pid),
+        )
+        return info
+
+    def read_request(self, running: Running) -> Request | None:
+        """The request that a slot of the board holds; None where its message was too large to be kept there, or cannot
+        be read any more because the task ended meanwhile.
+        """
+        if not running.whole:
+            return None
+        try:
+            return Request.from_message(None, decode(running.raw), self.options.accept, self.hostname)
+        except Exception as exc:  # a border: the task process may be writing the next message just now
+            logger.debug("Not readable on the board: %r", exc)
+            return None
+
+
+class LineRoad:
+    """To the parent over a line. The thread that reads the line hands on what is an answer (`hear`)."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, _Answer] = {}
+
+    def post(self, directive: dict[str, Any]) -> None:
+        """Hand a directive to the parent, which tells the others."""
+        self.line.send(directive=directive)
+
+    def ask(self, kind: str, timeout: float, fields: dict[str, Any]) -> Any:
+        """Have the parent do something, and wait for its answer."""
+        number, answer = next(self._numbers), _Answer()
+        self._waiting[number] = answer
+        try:
+            if not self.line.send(ask={"number": number, "kind": kind, **fields}):
+                raise Refused("the worker's main process is gone")
+            if not answer.there.wait(timeout):
+                raise Refused(f"the worker's main process has not answered within {timeout} s")
+        finally:
+            self._waiting.pop(number, None)
+        if answer.error is not None:
+            raise Refused(answer.error)
+        return answer.value
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """The parent's answer to a question."""
+        answer = self._waiting.get(message["number"])
+        if answer is not None:
+            answer.value, answer.error = message.get("value"), message.get("error")
+            answer.there.set()
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self.there = threading.Event()
+        self.value: Any = None
+        self.error: str | None = None
+
+
+class LocalRoad:
+    """In a worker within one process: directives are applied already, so the loop is only woken to look at them."""
+
+    def __init__(self, wake: Callable[[], None], do: Callable[[str, dict[str, Any]], Any]) -> None:
+        self._wake = wake
+        self._do = do
+
+    def post(self, directive: dict[str, Any]) -> None:
+        """The node and the loop share their directives."""
+        self._wake()
+
+    def ask(self, kind: str, timeout: float, fields: dict[str, Any]) -> Any:
+        """Done by the caller's thread."""
+        return self._do(kind, fields)
