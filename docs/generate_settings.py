@@ -12,6 +12,7 @@ PAGE = Path(__file__).resolve().with_name("settings.md")
 
 #: Settings that Celery does not have.
 OWN = (
+    "worker_log_json",
     "worker_lease",
     "worker_delivery_limit",
     "worker_dead_letter_limit",

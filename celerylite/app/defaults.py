@@ -466,11 +466,15 @@ NAMESPACES: dict[str, Any] = Namespace(
             True, type="bool", old="celery_enable_remote_control", help="Answer remote control requests."
         ),
         hijack_root_logger=Option(
-            True, type="bool", help="Take the handlers of the root logger away and set up our own."
+            True,
+            type="bool",
+            help="Take the handlers of the root logger away and set up our own; a configuration that the "
+            "project made is only replaced where this is set to True.",
         ),
         log_color=Option(type="bool", help="Colours in logs; None: on a terminal only."),
         log_datefmt=Option(help="How the date is written in log lines."),
         log_format=Option(DEFAULT_PROCESS_LOG_FMT, help="The format of log lines."),
+        log_json=Option(False, type="bool", help="Log one JSON object a line; as --log-format json."),
         lost_wait=Option(
             10.0,
             type="float",

@@ -1,7 +1,8 @@
 """Logging of workers and tasks, `app.log`: handlers, formats and colours, and what tasks print.
 
 Whoever connects to the signal `setup_logging` does it all alone; `after_setup_logger` and
-`after_setup_task_logger` let one add to what is done here.
+`after_setup_task_logger` let one add to what is done here. A configuration that the project has made before (the root
+logger has handlers) is left alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from .. import context, signals
 from ..platforms import IS_WINDOWS, isatty
+from ..utils.json_lines import JsonFormatter
 from ..utils.log import (
     ColorFormatter,
     LoggingProxy,
@@ -48,8 +50,10 @@ class Logging:
 
     #: Whether logging was set up in this process; shared by all apps, as loggers are.
     _setup = False
-    #: The handlers that we made in this process, or in the one that it was forked from.
-    _handlers: list[logging.Handler] = []
+    #: The handlers that we made in this process, or in the one that it was forked from, and where they are.
+    _handlers: list[tuple[logging.Logger, logging.Handler]] = []
+    #: Whether the project has configured logging; found out once, for `after_setup_logger` may add handlers.
+    _configured: bool | None = None
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -88,8 +92,9 @@ class Logging:
         """
         environ = os.environ
         self.already_setup = False
-        for handler in self._handlers:
+        for owner, handler in self._handlers:
             handler.close()  # our copy of the file that our parent has open
+            owner.removeHandler(handler)
         self._handlers.clear()
         return self.setup(
             int(environ.get("CELERY_LOG_LEVEL") or 0) or None,
@@ -116,7 +121,8 @@ class Logging:
     ) -> Any:
         """Set up the loggers, unless a receiver of `setup_logging` does.
 
-        The list of those receivers (empty: we did it ourselves), or None where it was done before.
+        The list of those receivers (empty: we did it ourselves), True where the project's configuration was left as
+        it is, or None where it was done before.
         """
         if self.already_setup:
             return None
@@ -129,12 +135,36 @@ class Logging:
         colorize = self.supports_color(colorize, logfile)
         choices = {"loglevel": loglevel, "logfile": logfile, "format": format, "colorize": colorize}
         receivers = signals.setup_logging.send(sender=None, **choices)
-        if not receivers:
-            self._setup_loggers(choices, datefmt, **kwargs)
+        if receivers:
+            return receivers
+        if self._is_users():
+            return True
+        self._setup_loggers(choices, datefmt, **kwargs)
         return receivers
+
+    def left_alone(self) -> str | None:
+        """A sentence for the user where the project's own configuration is used; else None."""
+        if not Logging._configured:
+            return None
+        names = ", ".join(type(handler).__name__ for handler in logging.getLogger().handlers)
+        return (
+            f"Logging is as the project has configured it (root logger: {names}): --loglevel, --logfile and "
+            "--log-format have no effect. worker_hijack_root_logger = True lets celerylite set it up."
+        )
+
+    def _is_users(self) -> bool:
+        """Whether the project has configured logging and has not said that we may take it over."""
+        conf = self.app.conf
+        if not conf.worker_hijack_root_logger or conf.value_set_for("worker_hijack_root_logger"):
+            return False  # it says what it wants, as in Celery
+        if Logging._configured is None:
+            Logging._configured = any(_is_deliberate(handler) for handler in logging.getLogger().handlers)
+        return Logging._configured
 
     def _setup_loggers(self, choices: dict[str, Any], datefmt: str | None, **kwargs: Any) -> None:
         root = logging.getLogger()
+        if self.app.conf.worker_log_json:
+            logging.captureWarnings(True)  # else they would be printed between the lines
         if self.app.conf.worker_hijack_root_logger:
             root.handlers = []
             for name in ("celery", "celery.task", "celery.redirected"):
@@ -218,9 +248,11 @@ class Logging:
         """Give a logger that has no handler one that writes to `logfile` (or standard error)."""
         if not self._is_configured(logger):
             handler = self._detect_handler(logfile)
+            if self.app.conf.worker_log_json:
+                formatter = JsonFormatter
             handler.setFormatter(formatter(format, use_color=colorize, datefmt=datefmt))  # type: ignore[call-arg]
             logger.addHandler(handler)
-            self._handlers.append(handler)
+            self._handlers.append((logger, handler))
         return logger
 
     def _detect_handler(self, logfile: Any = None) -> logging.Handler:
@@ -248,3 +280,11 @@ class Logging:
     @already_setup.setter
     def already_setup(self, was_setup: bool) -> None:
         Logging._setup = was_setup
+
+
+def _is_deliberate(handler: logging.Handler) -> bool:
+    """Whether somebody chose this handler: not what `logging.info("…")` at import leaves behind, nor pytest's."""
+    if isinstance(handler, logging.NullHandler) or type(handler).__module__.startswith("_pytest."):
+        return False
+    form = getattr(handler.formatter, "_fmt", None)
+    return not (type(handler) is logging.StreamHandler and form == logging.BASIC_FORMAT)

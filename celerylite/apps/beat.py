@@ -48,10 +48,13 @@ class Beat:
         quiet: bool = False,
         remote_control: bool | None = None,
         hostname: str | None = None,
+        log_format: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.app = app or self.app or get_current_app()
         conf = self.app.conf
+        if log_format:
+            conf.worker_log_json = log_format == "json"
         self.loglevel = LOG_LEVELS[loglevel.upper()] if isinstance(loglevel, str) else loglevel
         self.logfile = logfile
         self.pidfile = pidfile
@@ -59,7 +62,7 @@ class Beat:
         self.scheduler_cls = scheduler or scheduler_cls or conf.beat_scheduler
         self.redirect_stdouts = conf.worker_redirect_stdouts if redirect_stdouts is None else redirect_stdouts
         self.redirect_stdouts_level = redirect_stdouts_level or conf.worker_redirect_stdouts_level
-        self.quiet = quiet
+        self.quiet = quiet or conf.worker_log_json  # then every line shall be JSON
         self.max_interval = max_interval
         self.socket_timeout = socket_timeout
         self.no_color = no_color
@@ -107,6 +110,8 @@ class Beat:
         if not self.quiet:
             self._say(self.banner(service))
         self.setup_logging()
+        if not self.quiet and (text := self.app.log.left_alone()):
+            self._say(text)
         if self.socket_timeout:
             logger.debug("Setting default socket timeout to %r", self.socket_timeout)
             socket.setdefaulttimeout(self.socket_timeout)

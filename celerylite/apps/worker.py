@@ -17,11 +17,13 @@ class Worker(WorkController):
     def on_before_init(self, **kwargs: Any) -> None:
         """The first signal of a worker's life: settings may still be changed."""
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=self.app.conf, options=kwargs)
-        platforms.check_privileges(self.app.conf.accept_content)
+        if kwargs.get("log_format"):
+            self.app.conf.worker_log_json = kwargs["log_format"] == "json"
 
     def on_after_init(self, **kwargs: Any) -> None:
         """Logging first, so that whatever follows is seen."""
         self._handled_logging = self.setup_logging()
+        platforms.check_privileges(self.app.conf.accept_content)
         self._pidlock = platforms.create_pidlock(self.pidfile) if self.pidfile else None
 
     def setup_logging(self) -> Any:
@@ -35,7 +37,7 @@ class Worker(WorkController):
         """Say what runs, then let prints go to the log."""
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
         self.app.broker  # noqa: B018 (an unknown transport is told with a sentence; the banner would raise kombu's KeyError)
-        if not self.quiet:
+        if not self.quiet and not self.app.conf.worker_log_json:  # then every line shall be JSON
             self._emit_banner()
         _state._set_task_join_will_block(self.pool == "solo")  # task processes say so themselves
         platforms.set_process_title("celeryd", self.hostname)
@@ -43,7 +45,7 @@ class Worker(WorkController):
             self.app.log.redirect_stdouts(self.redirect_stdouts_level)
 
     def _emit_banner(self) -> None:
-        text = "\n".join((banner(self), extra_info(self)))
+        text = "\n".join(filter(None, (banner(self), extra_info(self), self.app.log.left_alone())))
         print(text, file=sys.__stdout__, flush=True)
 
     def on_stopped(self) -> None:

@@ -198,6 +198,21 @@ class CeleryCommand(click.Command):
                 formatter.write_dl(records)
 
 
+def log_format_option(help_group: str) -> Callable[[F], F]:
+    """`--log-format`. Not from CELERY_WORKER_LOG_FORMAT in the environment: there projects keep the setting of that
+    name, which is a pattern.
+    """
+    return click.option(
+        "--log-format",
+        cls=CeleryOption,
+        help_group=help_group,
+        type=click.Choice(("text", "json")),
+        envvar="CELERYLITE_LOG_FORMAT",
+        allow_from_autoenv=False,
+        help="json: one object a line. The setting worker_log_json decides if this is not given.",
+    )
+
+
 class CeleryDaemonCommand(CeleryCommand):
     """A command that can run in the background."""
 

@@ -16,6 +16,7 @@ from celerylite.bin.base import (
     CeleryOption,
     CLIContext,
     handle_preload_options,
+    log_format_option,
 )
 from celerylite.utils.nodenames import host_format
 
@@ -45,6 +46,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Beat
     metavar="[DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL]",
     help="Log level; WARNING by default.",
 )
+@log_format_option("Beat Options")
 @click.pass_context
 @handle_preload_options
 def beat(

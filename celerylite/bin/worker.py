@@ -22,6 +22,7 @@ from celerylite.bin.base import (
     CeleryOption,
     CLIContext,
     handle_preload_options,
+    log_format_option,
 )
 from celerylite.utils.nodenames import default_nodename, host_format, node_format
 
@@ -153,6 +154,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     metavar="[DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL]",
     help="Log level; WARNING by default.",
 )
+@log_format_option("Worker Options")
 @worker_option(
     "-O",
     "--optimization",

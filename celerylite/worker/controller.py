@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite import brokers, concurrency, signals
 from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
+from celerylite.utils.json_lines import json_line
 from celerylite.utils.nodenames import default_nodename
 from celerylite.worker.board import Board
 from celerylite.worker.directives import Directives
@@ -324,14 +325,20 @@ class WorkController:
 
     def _on_restart_signal(self, number: int, frame: Any) -> None:
         self._restart = True
-        os.write(2, f"\nRestarting celery worker ({' '.join(sys.argv)})\n".encode())
+        self._write(f"Restarting celery worker ({' '.join(sys.argv)})", action="restart")
         self.stop(in_sighandler=True)
 
     def _announce_shutdown(self, number: int, how: str, exitcode: int) -> None:
         name = signal.Signals(number).name
         if os.isatty(2) or not self.quiet:
-            os.write(2, f"\nworker: {how} shutdown (MainProcess)\n".encode())
+            self._write(f"worker: {how} shutdown (MainProcess)", action="shutdown", signal=name)
         signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
+
+    def _write(self, text: str, **extra: Any) -> None:
+        """Say something within a signal handler, where the locks of logging may be taken."""
+        json = self.app.conf.worker_log_json
+        line = json_line("WARNING", "celery.worker", text, "MainProcess", **extra) if json else f"\n{text}"
+        os.write(2, f"{line}\n".encode())
 
     # -- for subclasses
 

@@ -131,8 +131,8 @@ class Intake:
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=request)
         if strategy_logger.isEnabledFor(logging.INFO):
-            fields = {"id": request.id, "name": request.headers.get("shadow") or request.name}
-            strategy_logger.info("Task %(name)s[%(id)s] received", fields, extra={"data": fields, "action": "received"})
+            extra = request.log_extra("received")
+            strategy_logger.info("Task %(name)s[%(id)s] received", extra["data"], extra=extra)
         if request.expires is not None and request.expired():
             self._expire(request, delivery)
             return None
@@ -144,7 +144,9 @@ class Intake:
         exc = TaskRevokedError("expired")
         self._never_runs(request, "REVOKED", exc, store=not request.plan.ignore_result)
         self.consumer.ack(delivery)
-        request_logger.info("Discarding revoked task: %s[%s]", request.name, request.id, extra={"action": "revoked"})
+        request_logger.info(
+            "Discarding revoked task: %s[%s]", request.name, request.id, extra=request.log_extra("revoked")
+        )
         if signals.task_revoked.receivers:
             signals.task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=True)
 
@@ -155,7 +157,7 @@ class Intake:
         logger.error(
             UNKNOWN_TASK, repr(request.name), self._nearest(request.name), _dump(message),
             safe_repr(message.headers, 4096),
-            message.properties.get("delivery_info"), extra={"action": "unknown_task"},
+            message.properties.get("delivery_info"), extra=request.log_extra("unknown_task"),
         )  # fmt: skip
         signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=request.name, id=request.id)
         self._never_runs(request, "FAILURE", exc, store=not request.headers.get("ignore_result"))

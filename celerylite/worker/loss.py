@@ -126,8 +126,9 @@ class _Mourning:
 
     def _on_timeout(self, request: Request, limit: float) -> None:
         logger.error(
-            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id, extra={"action": "timeout"}
-        )
+            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
+            extra=request.log_extra("timeout"),
+        )  # fmt: skip
         request.on_timeout(False, limit)
         if self.delivery is not None and not acks_failure(request.task, TimeLimitExceeded(limit)):
             self._give_back(count=True)
@@ -139,7 +140,7 @@ class _Mourning:
         exc = WorkerLostError(f"Worker exited prematurely: {self.how}.")
         logger.error(
             "Process %r pid:%s exited with %r while it ran %s[%s]", self.loss.name, self.loss.pid, self.how,
-            request.name, request.id, extra={"action": "worker_lost"},
+            request.name, request.id, extra=request.log_extra("worker_lost"),
         )  # fmt: skip
         if _setting(task, "retry_on_worker_lost") and self._retry(request, exc):
             return

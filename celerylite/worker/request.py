@@ -106,6 +106,10 @@ class Request:
         """The task's id (`id`)."""
         return self.id
 
+    def log_extra(self, action: str) -> dict[str, Any]:
+        """What a log line about this request carries beside its sentence."""
+        return {"action": action, "data": {"id": self.id, "name": self.headers.get("shadow") or self.name}}
+
     @cached_property
     def delivery_info(self) -> dict[str, Any]:
         """How the message came: exchange, routing key, priority, whether it was delivered before."""

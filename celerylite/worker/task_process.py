@@ -286,7 +286,7 @@ class TaskProcess:
         if request is not None and self._still(slot, running):
             request_logger.warning(
                 "Soft time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
-                extra={"action": "soft_timeout"},
+                extra=request.log_extra("soft_timeout"),
             )  # fmt: skip
             request.on_timeout(True, limit)
 
@@ -374,7 +374,7 @@ class TaskProcess:
                     raise
                 logger.error(
                     "Cannot store the result of %s[%s]: %s. Trying again…", request.name, request.id, exc,
-                    extra={"action": "store_failed"},
+                    extra=request.log_extra("store_failed"),
                 )  # fmt: skip
                 sleep(1.0)
 
@@ -386,8 +386,9 @@ class TaskProcess:
         if not self._take(request, slot, give_up=True):
             return False
         request_logger.error(
-            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id, extra={"action": "timeout"}
-        )
+            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
+            extra=request.log_extra("timeout"),
+        )  # fmt: skip
         exc = TimeLimitExceeded(limit)
         execution = Execution(
             request.plan, request.context(), request.args, request.kwargs, partial(self._let_go, request)

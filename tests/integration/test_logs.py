@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -196,3 +197,34 @@ def test_a_log_file_per_process(site: Site, tmp_path: Any) -> None:
     child = tmp_path / "w1-1.log"
     wait_for(lambda: child.exists() and f"t.add[{tid}] succeeded" in child.read_text(), what="the child's log file")
     wait_for(lambda: " ready." in (tmp_path / "w1.log").read_text(), what="the parent's log file")
+
+
+@pytest.mark.skipif(OURS == THEIRS, reason="Celery has no JSON lines")
+def test_json_lines(site: Site) -> None:
+    worker = site.worker("-c", "1", "--log-format", "json", ready=False)
+    worker.wait_log(r"ready\.")
+    call(site, "add", 1, 2)
+    call(site, "fail", "ValueError", "boom")
+    call(site, "print", "printed", "also")
+    tid = call(site, "log", "hello")
+    worker.terminate()
+    lines = [json.loads(line) for line in worker.log().splitlines() if line]  # the banner, too, would fail here
+    assert all({"time", "level", "logger", "message", "process", "pid"} <= set(line) for line in lines)
+    (hello,) = [line for line in lines if line["message"] == "hello"]
+    assert (hello["task_id"], hello["task_name"], hello["level"]) == (tid, "t.log", "INFO")
+    actions = {line.get("action"): line for line in lines}
+    assert actions["received"]["task_name"].startswith("t.")
+    assert actions["success"]["runtime"] >= 0
+    assert actions["failure"]["exception"]["message"] == "boom"
+    assert "printed" in {line["message"] for line in lines}
+    assert actions["shutdown"]["message"] == "worker: Warm shutdown (MainProcess)"
+
+
+@pytest.mark.skipif(OURS == THEIRS, reason="Celery takes the handlers away")
+def test_a_configuration_made_before_survives(site: Site) -> None:
+    worker = site.worker("-c", "1", signals="configured_logging", ready=False)
+    tid = call(site, "log", "hello from the task")
+    worker.wait_log(r"^MINE INFO \S+ hello from the task$")
+    worker.wait_log(rf"^MINE INFO celery\.app\.trace Task t\.log\[{tid}\] succeeded")
+    assert "Logging is as the project has configured it" in worker.log()
+    assert not re.search(STAMP, worker.log(), re.MULTILINE)

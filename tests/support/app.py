@@ -16,7 +16,13 @@ from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
 from .ledger import Ledger
-from .signal_log import change_settings_on_init, connect_logging_signals, connect_signals, take_over_logging
+from .signal_log import (
+    change_settings_on_init,
+    configure_logging,
+    connect_logging_signals,
+    connect_signals,
+    take_over_logging,
+)
 from .tasks_common import define_tasks
 
 #: Task queues with exchanges of their own, for a worker and clients that set `"task_queues": "exchanges"`.
@@ -65,6 +71,8 @@ def _from_environment() -> Any:
         connect_logging_signals(lib, Ledger(ledger))
     if ledger and os.environ.get("TEST_CELERYD_INIT"):
         change_settings_on_init(lib, Ledger(ledger))
+    if "configured_logging" in groups:
+        configure_logging()
     if "own_logging" in groups:
         take_over_logging(lib)
     if ledger:

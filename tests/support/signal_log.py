@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import logging.config
 import os
 import socket
 from typing import Any
@@ -102,3 +103,16 @@ def change_settings_on_init(lib: str, ledger: Ledger) -> None:
 
     signals.celeryd_init.connect(chosen, sender=f"chosen@{host}", weak=False)
     signals.celeryd_init.connect(other, sender=f"other@{host}", weak=False)
+
+
+def configure_logging() -> None:
+    """Configure logging as many projects do when they are imported."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"mine": {"format": "MINE %(levelname)s %(name)s %(message)s"}},
+            "handlers": {"mine": {"class": "logging.StreamHandler", "formatter": "mine"}},
+            "root": {"handlers": ["mine"], "level": "INFO"},
+        }
+    )

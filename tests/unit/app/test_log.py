@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.config
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ LOGGERS = (None, "celery", "celery.task", "celery.redirected", "multiprocessing"
 def untouched_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything that setting logging up changes is put back."""
     monkeypatch.setattr(Logging, "_setup", False)
+    monkeypatch.setattr(Logging, "_configured", None)
+    monkeypatch.setattr(Logging, "_handlers", [])
     for name in ("LOG_LEVEL", "LOG_FILE", "LOG_REDIRECT", "LOG_REDIRECT_LEVEL"):
         monkeypatch.setenv(f"CELERY_{name}", "")
     monkeypatch.setattr(sys, "stdout", sys.stdout)
@@ -30,6 +33,7 @@ def untouched_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
     yield
+    logging.captureWarnings(False)
     for one, handlers, level, propagate in before:
         for handler in one.handlers:
             if handler not in handlers:
@@ -94,6 +98,67 @@ def test_the_root_logger_is_left_alone_on_request(stderr: io.StringIO) -> None:
     root.handlers = [theirs]
     app_log(worker_hijack_root_logger=False).setup("INFO")
     assert root.handlers == [theirs] and root.level == logging.INFO
+
+
+def a_project_configures(config: dict[str, object] | None = None) -> logging.Logger:
+    root = logging.getLogger()
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"mine": {"format": "MINE %(name)s %(message)s"}},
+            "handlers": {"mine": {"class": "logging.StreamHandler", "formatter": "mine"}},
+            "root": {"handlers": ["mine"], "level": "INFO"},
+            **(config or {}),
+        }
+    )
+    return root
+
+
+def test_a_configuration_of_the_project_is_never_touched(stderr: io.StringIO) -> None:
+    root = a_project_configures()
+    mine = root.handlers[:]
+    log = app_log()
+    assert log.setup("DEBUG", redirect_stdouts=True) is True
+    log.setup_process("w@h")  # nor in a task process
+    assert root.handlers == mine and root.level == logging.INFO
+    assert logging.getLogger("celery.task").propagate and not isinstance(sys.stdout, LoggingProxy)
+    assert "root logger: StreamHandler" in (log.left_alone() or "") and stderr.getvalue() == ""
+
+
+def test_a_project_may_ask_to_be_taken_over(stderr: io.StringIO) -> None:
+    root = a_project_configures()
+    mine = root.handlers[:]
+    log = app_log(worker_hijack_root_logger=True)
+    assert log.setup("DEBUG") == [] and log.left_alone() is None
+    assert root.handlers != mine and root.level == logging.DEBUG
+
+
+def test_a_line_logged_at_import_is_no_configuration(stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    logging.warning("this calls basicConfig")  # noqa: LOG015
+    log = app_log(worker_log_format="ours %(message)s")
+    log.setup("INFO")
+    root.info("now")
+    assert "ours now" in stderr.getvalue() and log.left_alone() is None
+
+
+def test_what_a_signal_adds_is_no_configuration_either(stderr: io.StringIO) -> None:
+    theirs = logging.StreamHandler(io.StringIO())
+
+    def receiver(logger=None, **kwargs):
+        logger.addHandler(theirs)
+
+    signals.after_setup_logger.connect(receiver)
+    try:
+        log = app_log(worker_log_format="%(message)s")
+        log.setup("INFO")
+        log.setup_process("w@h")
+    finally:
+        signals.after_setup_logger.disconnect(receiver)
+    logging.getLogger().info("once")
+    assert stderr.getvalue() == "once\n"
 
 
 def test_setup_logging_replaces_everything(stderr: io.StringIO) -> None:
