@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Consumer, Delivery
 from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.outage import Enduring
 from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, Unlocked, name_of
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_settling import Settling
-from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ DIRECT = 4
 #: network swallows everything, this is how many tasks may start whose acknowledgement never arrives. Reading 12 at a
 #: time costs 1 µs a task.
 BACKLOG = 12
-#: Seconds that a process which is ending waits for a server that is gone.
-PATIENCE = 8.0
 
 
-class RedisConsumer(Waking, Settling, Consumer):
+class RedisConsumer(Enduring, Settling, Consumer):
     """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
+
+    _logger = logger
 
     def __init__(
         self,
@@ -79,12 +79,9 @@ class RedisConsumer(Waking, Settling, Consumer):
         #: Whether a take was asked for whose answer is not here: after a broken connection it never comes.
         self._lost = False
         self._client_id = 0
-        self._pause = 0.0
-        self._complaint = ""
         #: How many more fetches may wait without looking first, and when we looked last.
         self._direct = 0
         self._taken_at = 0.0
-        self._ends: float | None = None
         self._ended: list[Any] = []
         self.set_queues(queues)
 
@@ -109,20 +106,12 @@ class RedisConsumer(Waking, Settling, Consumer):
 
     def open(self, given_up: Callable[[], bool]) -> bool:
         """Connect, trying until it works or `given_up` says so; returns whether it did."""
-        while not given_up():
-            try:
-                self.link.open()
-                check(self.broker, self.link, self.queues)
-                self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
-            except LinkError as exc:
-                self._complain(exc)
-                self._sleep(self._pause)
-                if self._alarmed():
-                    return False
-            else:
-                self._pause = 0.0
-                return True
-        return False
+        return self._keep_trying(self._connect, (LinkError,), given_up)
+
+    def _connect(self) -> None:
+        self.link.open()
+        check(self.broker, self.link, self.queues)
+        self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
 
     # -- taking
 
@@ -146,8 +135,7 @@ class RedisConsumer(Waking, Settling, Consumer):
             self._sleep(min(self._pause, wait))
             return []
         if self._pause:
-            logger.warning("Connected to %s again", self._server(), extra={"action": "reconnected"})
-            self._pause = 0.0
+            self._relieved("Connected to %s again", self._server())
         return taken
 
     def _may_block_at_once(self) -> bool:
@@ -414,23 +402,7 @@ class RedisConsumer(Waking, Settling, Consumer):
                     "The broker is gone: %d outcome(s) could not be sent", link.unanswered, extra={"action": "given_up"}
                 )
 
-    # -- waiting, waking, ending
-
-    def end(self) -> None:
-        """Nothing is fetched any more: from now on a server that is gone is waited for only so long."""
-        if self._ends is None:
-            self._ends = uptime() + PATIENCE
-        self.wake()
-
-    def _out_of_patience(self) -> bool:
-        return self._ends is not None and uptime() > self._ends
-
-    def _complain(self, exc: Exception) -> None:
-        """Log the first failure of an outage and every other reason, and wait longer from time to time."""
-        if not self._pause or str(exc) != self._complaint:
-            self._complaint = str(exc)
-            logger.error("Connection to broker lost: %s. Trying again…", exc, extra={"action": "connection_lost"})
-        self._pause = min(2.0, self._pause * 2 or 0.1)
+    # -- the end
 
     def _server(self) -> str:
         return self.broker.connector.uri

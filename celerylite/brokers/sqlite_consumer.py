@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import sqlite_schema as schema
 from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
 from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.outage import Enduring
 from celerylite.brokers.sqlite import Row, settle
 from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_bell
 from celerylite.brokers.sqlite_chords import drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link
 from celerylite.brokers.sqlite_marks import EARLY, LATE, PLACES, Marks
-from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ logger = logging.getLogger("celery.brokers.sqlite")
 TAKE_BYTES = 1_000_000
 #: Seconds of a process's work that a lost power cord may undo: the disk is asked this often, and before each wait.
 SYNC_EVERY = 0.02
-#: Seconds that a process which is ending waits for a file that it cannot write.
-PATIENCE = 8.0
 #: Parts of a lease between its extensions by the consumer itself.
 EXTENSIONS = 3
 
@@ -55,8 +53,11 @@ class Held(Delivery):
     alone: bool
 
 
-class SqliteConsumer(Waking, Consumer):
+class SqliteConsumer(Enduring, Consumer):
     """See the module. `renewed` tells when (`uptime`) the keeper last renewed our lease."""
+
+    _logger = logger
+    _lost_sentence = "Cannot use the broker: %s. Trying again…"
 
     def __init__(
         self,
@@ -87,8 +88,6 @@ class SqliteConsumer(Waking, Consumer):
         self._finished: list[Held] = []
         #: Chords whose last part was settled here, and nobody has asked for yet.
         self._ended: list[Any] = []
-        self._pause = 0.0
-        self._ends: float | None = None
         self._version = -1
         self._ear: Any = None
         self.set_queues(queues)
@@ -104,18 +103,7 @@ class SqliteConsumer(Waking, Consumer):
 
     def open(self, given_up: Callable[[], bool]) -> bool:
         """Open the file, trying until it works or `given_up` says so; returns whether it did."""
-        while not given_up():
-            try:
-                self._extend(self._opened())
-            except ERRORS as exc:
-                self._complain(exc)
-                self._sleep(self._pause)
-                if self._alarmed():
-                    return False
-            else:
-                self._pause = 0.0
-                return True
-        return False
+        return self._keep_trying(lambda: self._extend(self._opened()), ERRORS, given_up)
 
     def _opened(self) -> Link:
         if self._link is None:
@@ -146,8 +134,7 @@ class SqliteConsumer(Waking, Consumer):
             self._sleep(min(self._pause, wait))
             return []
         if self._pause:
-            logger.warning("%s can be used again", self.broker.address.url, extra={"action": "reconnected"})
-            self._pause = 0.0
+            self._relieved("%s can be used again", self.broker.address.url)
         return taken
 
     def _fetch(self, most: int, wait: float) -> list[Delivery]:
@@ -404,22 +391,7 @@ class SqliteConsumer(Waking, Consumer):
             except ERRORS as exc:
                 self._complain(exc)
 
-    # -- waiting, waking, ending
-
-    def end(self) -> None:
-        """Nothing is fetched any more: from now on a file that cannot be written is waited for only so long."""
-        if self._ends is None:
-            self._ends = uptime() + PATIENCE
-        self.wake()
-
-    def _out_of_patience(self) -> bool:
-        return self._ends is not None and uptime() > self._ends
-
-    def _complain(self, exc: BaseException) -> None:
-        """Log the first failure of an outage, and wait longer from time to time."""
-        if not self._pause:
-            logger.error("Cannot use the broker: %s. Trying again…", exc, extra={"action": "connection_lost"})
-        self._pause = min(2.0, self._pause * 2 or 0.1)
+    # -- the end
 
     def close(self) -> None:
         """Give back all that is held, forget the consumer, close."""
