@@ -102,6 +102,12 @@ class RedisBackend(RedisChords, RedisClient, NotifiedBackendMixin, BaseKeyValueS
         """The number of the database."""
         return self.connparams.get("db") or 0
 
+    def revoked_book(self) -> Any:
+        """Where revoked tasks are remembered if the broker has no place for them."""
+        from celerylite.brokers.redis_revoked import KEY, RedisBook  # lazy: only for revokes and workers
+
+        return RedisBook(self._calls, (self._global_keyprefix() + KEY).encode())
+
     # -- storing
 
     def ttl(self, state: str) -> int | None:

@@ -63,6 +63,12 @@ class SqliteBackend(SqliteChords, NotifiedBackendMixin, BaseKeyValueStoreBackend
         """A file that is locked or full may be so no more."""
         return isinstance(exc, ERRORS)
 
+    def revoked_book(self) -> Any:
+        """Where revoked tasks are remembered if the broker has no place for them."""
+        from celerylite.brokers.sqlite_revoked import SqliteBook  # lazy: only for revokes and workers
+
+        return SqliteBook(self.database)
+
     # -- storing
 
     def _store_record(self, task_id: str, record: bytes, state: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kombu.entity import Queue
 
+    from celerylite.brokers.revoked_book import RevokedBook
     from celerylite.message import Message
 
 #: The header that counts how often a message was given to a worker that died with it (RabbitMQ's name for the same).
@@ -306,6 +307,10 @@ class Broker(ABC):
 
     def notebook(self, name: str) -> Notebook | None:
         """The notebook of this name; None where the broker has no place for one."""
+        return None
+
+    def revoked_book(self) -> RevokedBook | None:
+        """Where revoked tasks are remembered; None where the broker has no place for them."""
         return None
 
     def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:

@@ -26,6 +26,7 @@ from celerylite.brokers.base import (
     Unreadable,
 )
 from celerylite.brokers.envelope import decode, encode, redelivered
+from celerylite.brokers.revoked_book import MemoryBook
 from celerylite.utils import uuid
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Space:
         self.dead: deque[DeadLetter] = deque(maxlen=10_000)
         self.numbers = count()
         self.notebooks: dict[str, MemoryNotebook] = {}
+        self.revoked = MemoryBook()
 
     def notebook(self, name: str) -> MemoryNotebook:
         """The notebook of this name; the caller holds the lock."""
@@ -105,6 +107,10 @@ class MemoryBroker(Broker):
         """The notebook of this name."""
         with self.space.changed:
             return self.space.notebook(name)
+
+    def revoked_book(self) -> MemoryBook:
+        """One for all of this virtual host."""
+        return self.space.revoked
 
     def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Each claim under the lock."""

@@ -46,6 +46,7 @@ from celerylite.utils.uuids import uuid, uuids
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
+    from celerylite.brokers.revoked_book import RevokedBook
     from celerylite.message import Message
 
 #: Where kombu notes which queues are bound to an exchange; the second set is for those that do not expire.
@@ -278,6 +279,13 @@ class RedisBroker(Broker):
         from celerylite.brokers.redis_notebook import publish_once
 
         return publish_once(self, claims)
+
+    def revoked_book(self) -> RevokedBook:
+        """A sorted set."""
+        from celerylite.brokers.redis_notebook import call  # lazy: only for revokes and workers
+        from celerylite.brokers.redis_revoked import KEY, RedisBook
+
+        return RedisBook(lambda commands: call(self, commands), self.key(KEY))
 
     def clock(self) -> float:
         """The server's time."""

@@ -42,6 +42,7 @@ from celerylite.utils.uuids import uuid, uuids
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
+    from celerylite.brokers.revoked_book import RevokedBook
     from celerylite.message import Message
 
 #: One row of the table of messages: queue, priority, due, message.
@@ -199,6 +200,12 @@ class SqliteBroker(Broker):
     def notebook(self, name: str) -> Notebook:
         """The notebook of this name."""
         return SqliteNotebook(self.database, name)
+
+    def revoked_book(self) -> RevokedBook:
+        """A table of the file."""
+        from celerylite.brokers.sqlite_revoked import SqliteBook  # lazy: only for revokes and workers
+
+        return SqliteBook(self.database)
 
     def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Each claim in a transaction of its own, in order."""

@@ -1,0 +1,96 @@
+"""Revoked tasks, the worker's side: what it is told is kept first and then made known to its task processes.
+
+`revoke` and `revoke_stamps` are for remote control; a task process calls `recall` before it takes its first message and
+asks `Revoked` about each message that it has taken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from celerylite import states
+from celerylite.app import revoking
+from celerylite.utils.functional import maybe_list
+
+if TYPE_CHECKING:
+    from celerylite.app.base import Celery
+    from celerylite.brokers import Broker
+    from celerylite.worker.directives import Directives
+    from celerylite.worker.node import Node
+    from celerylite.worker.request import Request
+
+logger = logging.getLogger("celery.worker.control")
+
+#: States of tasks that nobody has begun: their result store may say at once that they are revoked.
+NOT_BEGUN = frozenset((states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED))
+
+
+def revoke(node: Node, task_ids: Iterable[str], running: Iterable[str] = ()) -> None:
+    """These tasks must not start any more: keep that, tell the task processes, and note it in the result store.
+
+    It is kept first, so that whoever gets an answer can rely on it. `running` are those that this worker runs, whose
+    states are theirs.
+    """
+    ids = [str(task_id) for task_id in task_ids]
+    revoking.remember(node.app, ids, node.broker)
+    node.post("revoke", ids=ids)
+    for task_id in set(ids).difference(running):
+        _mark(node.app, task_id)
+    logger.info("Tasks flagged as revoked: %s", ", ".join(ids), extra={"action": "revoke"})
+
+
+def revoke_stamps(node: Node, headers: Mapping[str, Any]) -> None:
+    """The same for all tasks with one of these stamps: `{header: value, or values}`."""
+    stamps = {header: list(maybe_list(values) or ()) for header, values in headers.items()}
+    revoking.remember_stamps(node.app, stamps, node.broker)
+    node.post("revoke_stamps", stamps=stamps)
+
+
+def _mark(app: Celery, task_id: str) -> None:
+    """The result store says so at once, unless the task has begun or ended somewhere."""
+    backend = app.backend
+    try:
+        if backend.get_state(task_id) in NOT_BEGUN:
+            backend.mark_as_revoked(task_id, reason="revoked", store_result=True)
+    except Exception as exc:  # a border: stores of any make raise what they like
+        logger.warning("Failed to mark task %s as revoked in backend: %s", task_id, exc)
+
+
+def recall(app: Celery, broker: Broker, directives: Directives) -> None:
+    """Add what was kept to what this process was told; raises connection errors."""
+    ids, stamps = revoking.recall(app, broker)
+    directives.revoked.update(ids)
+    for header, values in stamps.items():
+        known = directives.revoked_stamps.setdefault(header, [])
+        known += [value for value in values if value not in known]
+
+
+class Revoked:
+    """Answers for one task process whether a request is revoked. `any` is False as long as nothing is."""
+
+    def __init__(self, directives: Directives) -> None:
+        self.directives = directives
+        self.any = False
+        for kind in ("revoke", "revoke_stamps"):
+            directives.on(kind, self.refresh)
+        self.refresh()
+
+    def refresh(self, directive: Any = None) -> None:
+        """Something was revoked."""
+        self.any = bool(self.directives.revoked or self.directives.revoked_stamps)
+
+    def matches(self, request: Request) -> str | None:
+        """'' for a request that is revoked by its id, which stamp it is for one revoked by a stamp; else None."""
+        if request.id in self.directives.revoked:
+            return ""
+        stamps = request.headers.get("stamps")
+        if not self.directives.revoked_stamps or not isinstance(stamps, Mapping):
+            return None
+        for header in request.headers.get("stamped_headers") or ():
+            revoked = self.directives.revoked_stamps.get(header)
+            for value in maybe_list(stamps.get(header)) or ():
+                if revoked and value in revoked:
+                    return repr({header: value})
+        return None
