@@ -23,7 +23,7 @@ from celerylite.backends.redis_waiting import Wait
 from celerylite.backends.waiting import NotifiedBackendMixin
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_lua import SUCCEEDED, Script
-from celerylite.brokers.redis_scripts import COUNT_PARTS, DROP_CHORD, OVERDUE_CHORD
+from celerylite.brokers.redis_scripts import COUNT_PARTS, DROP_CHORD, OVERDUE_CHORD, REVOKED
 from celerylite.exceptions import BackendStoreError
 from celerylite.utils.forks import after_fork
 
@@ -104,9 +104,9 @@ class RedisBackend(RedisChords, RedisClient, NotifiedBackendMixin, BaseKeyValueS
 
     def revoked_book(self) -> Any:
         """Where revoked tasks are remembered if the broker has no place for them."""
-        from celerylite.brokers.redis_revoked import KEY, RedisBook  # lazy: only for revokes and workers
+        from celerylite.brokers.redis_revoked import RedisBook  # lazy: only for revokes and workers
 
-        return RedisBook(self._calls, (self._global_keyprefix() + KEY).encode())
+        return RedisBook(self._calls, (self._global_keyprefix() + REVOKED).encode())
 
     # -- storing
 

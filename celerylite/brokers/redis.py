@@ -283,9 +283,9 @@ class RedisBroker(Broker):
     def revoked_book(self) -> RevokedBook:
         """A sorted set."""
         from celerylite.brokers.redis_notebook import call  # lazy: only for revokes and workers
-        from celerylite.brokers.redis_revoked import KEY, RedisBook
+        from celerylite.brokers.redis_revoked import RedisBook
 
-        return RedisBook(lambda commands: call(self, commands), self.key(KEY))
+        return RedisBook(lambda commands: call(self, commands), self.key(scripts.REVOKED))
 
     def clock(self) -> float:
         """The server's time."""

@@ -9,9 +9,6 @@ from typing import Any
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.revoked_book import RevokedBook
 
-#: The set: what is revoked, scored by when (seconds since the epoch).
-KEY = "celerylite.revoked"
-
 
 class RedisBook(RevokedBook):
     """A sorted set; `call` sends packed commands and returns their replies."""

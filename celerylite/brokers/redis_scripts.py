@@ -27,8 +27,10 @@ SETTLED = "celerylite.settled."
 #: Sorted set in the result store's database: chords whose header has ended and whose body is not sent, scored by when
 #: housekeeping takes them on. Member: `<group id>\0<id of the last part>\0<root id>\0<priority>`.
 CHORDS = "celerylite.chords"
+#: Sorted set: what is revoked (`redis_revoked`), scored by when.
+REVOKED = "celerylite.revoked"
 #: One key of each kind.
-KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED, SETTLED, CHORDS)
+KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED, SETTLED, CHORDS, REVOKED)
 
 
 #: Most bytes that one take may carry, so that a batch of 10 MB messages does not become a gigabyte.

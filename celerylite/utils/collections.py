@@ -155,12 +155,15 @@ class LimitedSet:
         """Take out who is too old or too many."""
         now = now or time.time()
         excess = len(self._data) - self.maxlen if self.maxlen else 0
-        for item, added in list(self._data.items()):
+        spare = len(self._data) - self.minlen
+        gone = []
+        for item, added in self._data.items():
             too_old = self.expires and added <= now - self.expires
-            if excess <= 0 and not (too_old and len(self._data) > self.minlen):
+            if len(gone) >= excess and not (too_old and len(gone) < spare):
                 break
+            gone.append(item)
+        for item in gone:
             del self._data[item]
-            excess -= 1
 
     def pop(self, default: Any = None) -> Any:
         """Take the oldest member out; `default` when empty."""

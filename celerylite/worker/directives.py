@@ -7,20 +7,16 @@ directive to its own copy. Nothing here talks to a broker.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from celerylite.app.revoking import REVOKE_EXPIRES, REVOKES_MAX
 from celerylite.utils.collections import LimitedSet
 
 logger = logging.getLogger("celery.worker.control")
 
 #: One directive: `{"directive": kind, …}`, made of what JSON can write.
 Message = dict[str, Any]
-
-#: Celery's environment variables: how many revoked ids are remembered, and for how many seconds.
-REVOKES_MAX = int(os.environ.get("CELERY_WORKER_REVOKES_MAX", 50_000))
-REVOKE_EXPIRES = float(os.environ.get("CELERY_WORKER_REVOKE_EXPIRES", 10_800))
 
 
 class Directives:
@@ -30,7 +26,7 @@ class Directives:
         #: Ids of tasks that must not start.
         self.revoked = LimitedSet(maxlen=REVOKES_MAX, expires=REVOKE_EXPIRES)
         #: Stamp -> values: tasks with such a stamp must not start.
-        self.revoked_stamps: dict[str, Any] = {}
+        self.revoked_stamps: dict[str, list[Any]] = {}
         #: Task -> its rate limit as it was given; None is none.
         self.rate_limits: dict[str, Any] = {}
         #: Task -> soft and hard time limit in seconds, in place of those of the task; None leaves it to the worker's.
@@ -83,9 +79,12 @@ class Directives:
     def _revoke(self, directive: Message) -> None:
         for task_id in directive["ids"]:
             self.revoked.add(task_id)
+        self.revoked.purge()
 
     def _revoke_stamps(self, directive: Message) -> None:
-        self.revoked_stamps.update(directive["stamps"])
+        for header, values in directive["stamps"].items():
+            known = self.revoked_stamps.setdefault(header, [])
+            known += [value for value in values if value not in known]
 
     def _rate_limit(self, directive: Message) -> None:
         self.rate_limits[directive["task"]] = directive.get("limit")

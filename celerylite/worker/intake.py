@@ -16,6 +16,7 @@ from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedEr
 from celerylite.execution import Plan, plan_for, safe_repr
 from celerylite.followup import part_refused
 from celerylite.worker.request import Request
+from celerylite.worker.revoked import Revoked
 from celerylite.worker.settling import settle_apart
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Intake:
         self.options = options
         self.consumer = consumer
         self._plans: dict[str, Plan] = {}
+        self.revoked = Revoked(directives)
 
     def request(self, delivery: Delivery) -> Request | None:
         """The request in a delivery, or None where it was dealt with."""
@@ -134,21 +136,24 @@ class Intake:
             extra = request.log_extra("received")
             strategy_logger.info("Task %(name)s[%(id)s] received", extra["data"], extra=extra)
         if request.expires is not None and request.expired():
-            self._expire(request, delivery)
+            self._discard(request, delivery, "expired")
+            return None
+        if self.revoked.any and (found := self.revoked.matches(request)) is not None:
+            self._discard(request, delivery, "revoked", stamp=found)
             return None
         return request
 
-    def _expire(self, request: Request, delivery: Delivery) -> None:
+    def _discard(self, request: Request, delivery: Delivery, reason: str, stamp: str = "") -> None:
+        """It is `expired`, or was `revoked` (by a stamp, where one is named): it will not run."""
         assert request.plan is not None
         task = request.plan.task
-        exc = TaskRevokedError("expired")
-        self._never_runs(request, "REVOKED", exc, store=not request.plan.ignore_result)
+        self._never_runs(request, "REVOKED", TaskRevokedError(reason), store=not request.plan.ignore_result)
         self.consumer.ack(delivery)
-        request_logger.info(
-            "Discarding revoked task: %s[%s]", request.name, request.id, extra=request.log_extra("revoked")
-        )
+        text = f"Discarding revoked task: %s[%s]{f' (revoked by header: {stamp})' if stamp else ''}"
+        request_logger.info(text, request.name, request.id, extra=request.log_extra("revoked"))
         if signals.task_revoked.receivers:
-            signals.task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=True)
+            expired = reason == "expired"
+            signals.task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=expired)
 
     def _unknown(self, request: Request) -> None:
         message, delivery = request.message, request.delivery

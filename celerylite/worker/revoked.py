@@ -1,13 +1,14 @@
 """Revoked tasks, the worker's side: what it is told is kept first and then made known to its task processes.
 
-`revoke` and `revoke_stamps` are for remote control; a task process calls `recall` before it takes its first message and
-asks `Revoked` about each message that it has taken.
+`revoke`, `revoke_stamps` and `catch_up` are for remote control; a task process calls `recall` before it takes its first
+message and asks `Revoked` about each message that it has taken.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerylite import states
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.worker.control")
 
+#: Seconds between tries to read what was kept.
+AGAIN = 0.5
 #: States of tasks that nobody has begun: their result store may say at once that they are revoked.
 NOT_BEGUN = frozenset((states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED))
 
@@ -58,13 +61,48 @@ def _mark(app: Celery, task_id: str) -> None:
         logger.warning("Failed to mark task %s as revoked in backend: %s", task_id, exc)
 
 
-def recall(app: Celery, broker: Broker, directives: Directives) -> None:
-    """Add what was kept to what this process was told; raises connection errors."""
-    ids, stamps = revoking.recall(app, broker)
-    directives.revoked.update(ids)
-    for header, values in stamps.items():
-        known = directives.revoked_stamps.setdefault(header, [])
-        known += [value for value in values if value not in known]
+def recall(app: Celery, broker: Broker, directives: Directives, given_up: Callable[[], bool]) -> None:
+    """Have all that was kept among the directives of a task process, before it takes its first message.
+
+    Tried again while the server is away, until `given_up` says so; where it refuses, the worker goes without.
+    """
+    complaint = ""
+    while not given_up():
+        try:
+            ids, stamps = revoking.recall(app, broker)
+        except Exception as exc:  # a border: connections of any make
+            if complaint != str(exc):
+                complaint = str(exc)
+                logger.error("Revokes cannot be read: %s", exc, extra={"action": "revokes_not_read"})
+            if not _may_pass(app, broker, exc):
+                return
+            time.sleep(AGAIN)
+            continue
+        directives.revoked.update(ids)
+        if ids or stamps:  # one directive tells whoever listens
+            directives.apply({"directive": "revoke_stamps", "stamps": stamps})
+        return
+
+
+def _may_pass(app: Celery, broker: Broker, exc: Exception) -> bool:
+    """Whether the server is only away."""
+    errors = (broker.outlet or broker).connection_errors
+    return isinstance(exc, errors) or isinstance(exc.__cause__, errors) or app.backend.exception_safe_to_retry(exc)
+
+
+def catch_up(node: Node) -> None:
+    """Tell the task processes what was revoked while nobody listened: after remote control has (re)connected."""
+    try:
+        ids, stamps = revoking.recall(node.app, node.broker)
+    except Exception as exc:  # a border: connections of any make; the next connection will catch up
+        logger.warning("Revokes cannot be read: %s", exc, extra={"action": "revokes_not_read"})
+        return
+    missed = [task_id for task_id in ids if task_id not in node.directives.revoked]
+    if missed:
+        node.post("revoke", ids=missed)
+    known = node.directives.revoked_stamps
+    if any(value not in known.get(header, ()) for header, values in stamps.items() for value in values):
+        node.post("revoke_stamps", stamps=stamps)
 
 
 class Revoked:

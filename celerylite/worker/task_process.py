@@ -26,6 +26,7 @@ from celerylite.worker.acks import acks_failure
 from celerylite.worker.directives import Directives
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
+from celerylite.worker.revoked import recall
 from celerylite.worker.settling import fits, is_one_server, settle_apart, settlement_of
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class TaskProcess:
             # What was told meanwhile ends the opening, as the end of the parent does.
             while not self.stopping and not self.consumer.open(lambda: self.stopping):
                 self._hear()
+            recall(self.app, self.broker, self.directives, lambda: self.stopping)
             if not self.stopping:
                 on_ready()
             while not self.stopping:
