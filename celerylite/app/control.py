@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from celerylite.app import revoking
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.objects import cached_property
 
@@ -85,6 +86,11 @@ class Control:
         signal: str = TERM_SIGNAME,
         **kwargs: Any,
     ) -> Any:
-        """Tell workers not to run a task (or a list of them); with `terminate`, to end it if it runs."""
+        """Tell workers not to run a task (or a list of them); with `terminate`, to end it if it runs.
+
+        It is kept on the broker too, for workers that start later; not so a revoke for some workers (`destination`).
+        """
+        if destination is None:
+            revoking.remember(self.app, task_id)
         arguments = {"task_id": task_id, "terminate": terminate, "signal": signal}
         return self.broadcast("revoke", arguments, destination=destination, **kwargs)

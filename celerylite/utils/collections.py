@@ -156,7 +156,7 @@ class LimitedSet:
         now = now or time.time()
         excess = len(self._data) - self.maxlen if self.maxlen else 0
         spare = len(self._data) - self.minlen
-        gone = []
+        gone: list[Any] = []
         for item, added in self._data.items():
             too_old = self.expires and added <= now - self.expires
             if len(gone) >= excess and not (too_old and len(gone) < spare):
