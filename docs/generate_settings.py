@@ -12,6 +12,8 @@ PAGE = Path(__file__).resolve().with_name("settings.md")
 
 #: Settings that Celery does not have.
 OWN = (
+    "worker_health_port",
+    "worker_heartbeat_file",
     "worker_log_json",
     "worker_lease",
     "worker_delivery_limit",

@@ -471,6 +471,10 @@ NAMESPACES: dict[str, Any] = Namespace(
             help="Take the handlers of the root logger away and set up our own; a configuration that the "
             "project made is only replaced where this is set to True.",
         ),
+        health_port=Option(
+            type="any", help="Port, or host:port, where /live and /ready are answered over HTTP."
+        ),
+        heartbeat_file=Option(help="A file that is touched every second while the worker is alive."),
         log_color=Option(type="bool", help="Colours in logs; None: on a terminal only."),
         log_datefmt=Option(help="How the date is written in log lines."),
         log_format=Option(DEFAULT_PROCESS_LOG_FMT, help="The format of log lines."),

@@ -218,6 +218,16 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     metavar="<MAX WORKERS>, <MIN WORKERS>",
     help="Accepted; the concurrency stays as it is.",
 )
+@feature_option(
+    "--health-port",
+    metavar="[HOST:]PORT",
+    help="Answer /live and /ready over HTTP, on all interfaces if no host is given.",
+)
+@feature_option(
+    "--heartbeat-file",
+    type=click.Path(dir_okay=False),
+    help="Touch this file every second while the worker is alive.",
+)
 @beat_option(
     "-B",
     "--beat",
@@ -241,6 +251,7 @@ def worker(
     umask: str | None,
     executable: str | None,
     statedb: str | None,
+    heartbeat_file: str | None,
     **options: Any,
 ) -> None:
     """Start a worker.
@@ -268,6 +279,7 @@ def worker(
         logfile=logfile,
         pidfile=_path(pidfile, nodename),
         statedb=_path(statedb, nodename),
+        heartbeat_file=_path(heartbeat_file, nodename),
         no_color=context.no_color,
         quiet=context.quiet,
         **options,

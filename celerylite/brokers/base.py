@@ -485,6 +485,10 @@ class Keeper(ABC):
         """A consumer of this worker holds its messages on this socket (see `on_connected`); ours is a copy of it."""
         os.close(file)
 
+    def connected(self) -> bool:
+        """Whether the server is there, as far as is known without asking it; any thread may call."""
+        return True
+
     def disown(self, name: str) -> None:  # noqa: B027 (only where something is adopted)
         """The consumer has ended, or has another connection."""
 

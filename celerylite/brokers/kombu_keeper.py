@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 import struct
 import threading
@@ -55,6 +56,16 @@ class Lifeline:
             return self.sock.send(frame, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) == len(frame)
         except OSError:
             return False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the server has closed the connection, or is gone."""
+        poll = select.poll()
+        try:
+            poll.register(self.sock, select.POLLRDHUP)
+        except ValueError:
+            return True  # closed meanwhile
+        return bool(poll.poll(0))
 
     def hang_up(self) -> None:
         """Close the connection in order, so that the server reads all that was sent before."""
@@ -102,6 +113,12 @@ class KombuKeeper(Keeper):
                 return
             del self._lines[consumer_id]
         line.hang_up()
+
+    def connected(self) -> bool:
+        """Whether any task process' connection is open; without copies of them (TLS) nobody can tell."""
+        with self._lock:
+            lines = list(self._lines.values())
+        return not lines or not all(line.is_cut for line in lines)
 
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """Send heartbeats for consumers whose process cannot: a task may hold the interpreter's lock for minutes."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
     from celerylite.worker.directives import Directives
+    from celerylite.worker.health import Health
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")
@@ -32,14 +33,22 @@ class ControlProcess:
     """Runs in a child of the worker's parent."""
 
     def __init__(
-        self, app: Celery, options: WorkerOptions, board: Board, line: Line, directives: Directives
+        self,
+        app: Celery,
+        options: WorkerOptions,
+        board: Board,
+        line: Line,
+        directives: Directives,
+        health: Health | None = None,
     ) -> None:
         self.board = board
         self.line = line
+        self.health = health
+        self.parent_pid = os.getppid()
         broker = brokers.connect_worker(app, options.hostname)
         self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
         self.road = LineRoad(line)
-        self.node = Node(app, options, board, broker, directives, self.road, parent_pid=os.getppid())
+        self.node = Node(app, options, board, broker, directives, self.road, parent_pid=self.parent_pid)
 
     def run(self) -> int:
         """Work until the parent says stop, or is gone and the task processes are too."""
@@ -49,6 +58,8 @@ class ControlProcess:
         thread = threading.Thread(target=self.housekeeping.run, name="housekeeping", daemon=True)
         self.housekeeping.listen()
         thread.start()
+        if self.health is not None:
+            self.health.serve(self.housekeeping, self.parent_pid)
         self.line.send(ready=True)
         while True:
             messages = self.line.receive()

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers, concurrency, signals
@@ -19,9 +20,11 @@ from celerylite.utils.json_lines import json_line
 from celerylite.utils.nodenames import default_nodename
 from celerylite.worker.board import Board
 from celerylite.worker.directives import Directives
+from celerylite.worker.health import Health
 from celerylite.worker.housekeeping import Housekeeping
 from celerylite.worker.node import LocalRoad, Node, Refused
 from celerylite.worker.options import WorkerOptions
+from celerylite.worker.systemd import Notifier
 from celerylite.worker.task_process import TaskProcess
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class WorkController:
         self.exitcode: int | None = None
         self.steps: list[Any] = []
         self._parent: Any = None
+        self.health: Any = None
         #: For remote control, in a worker within one process; else the control process has it.
         self.node: Node | None = None
         self._task_process: TaskProcess | None = None
@@ -88,6 +92,8 @@ class WorkController:
         schedule_filename: str | None = None,
         scheduler: Any = None,
         scheduler_cls: Any = None,
+        health_port: Any = None,
+        heartbeat_file: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Put the keywords over the settings of the app."""
@@ -98,6 +104,8 @@ class WorkController:
         self.redirect_stdouts = _first(redirect_stdouts, conf.worker_redirect_stdouts)
         self.redirect_stdouts_level = redirect_stdouts_level or conf.worker_redirect_stdouts_level
         self.ready_callback = ready_callback
+        self.health_port = _first(health_port, conf.worker_health_port)
+        self.heartbeat_file = heartbeat_file or conf.worker_heartbeat_file
         self.beat = beat
         self.schedule_filename = schedule_filename or conf.beat_schedule_filename
         self.scheduler = scheduler or scheduler_cls or conf.beat_scheduler
@@ -170,12 +178,16 @@ class WorkController:
         self.app.broker.check()
         self.app.broker.close()
         self.app.backend  # noqa: B018
+        # In somebody else's process (tests) systemd's questions are not for us.
+        notifier = Notifier.from_environment() if _in_main_thread() else None
+        self.health = Health(self.health_port, self.heartbeat_file, notifier)
         try:
             if self.pool == "solo" or (self.pool == "threads" and not _in_main_thread()):
                 self._run_here()
             else:
                 self._run_processes()
         finally:
+            self.health.close()
             signals.worker_shutdown.send(sender=self)
             self.on_stopped()
         if self.exitcode is None:
@@ -186,6 +198,8 @@ class WorkController:
     def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
         """Warm shutdown: running tasks finish, the rest goes back. Only asks, and may be called by any thread."""
         self._stop_wanted = True
+        if self.health is not None:
+            self.health.stop()
         if exitcode is not None:
             self.exitcode = exitcode
         if self._parent is not None:
@@ -217,6 +231,7 @@ class WorkController:
             self.options, processes, slots_each, self._task_child, self._control_child, self._on_ready,
             self._beat_child if self.beat else None, self.directives,
         )  # fmt: skip
+        self._parent.on_round = partial(self.health.round, self._parent)
         self._install_signals()
         if self._stop_wanted:
             self._parent.warm()
@@ -226,17 +241,19 @@ class WorkController:
         """What a task process does, from its first breath to its exit status."""
         from celerylite.worker.task_child import run_task_child
 
+        self.health.release()
         return run_task_child(self.app, self.options, board, slots, line, self.directives)
 
     def _control_child(self, board: Board, line: Line) -> int:
         from celerylite.worker.control_process import ControlProcess
 
         declare_queues(self.app, self.options.queues)
-        return ControlProcess(self.app, self.options, board, line, self.directives).run()
+        return ControlProcess(self.app, self.options, board, line, self.directives, self.health).run()
 
     def _beat_child(self, line: Line) -> int:
         from celerylite.worker.beat_child import run_beat_child  # lazy: only with -B
 
+        self.health.release()
         return run_beat_child(self.app, self.hostname, self.schedule_filename, self.scheduler, line)
 
     # -- in this process
@@ -260,6 +277,7 @@ class WorkController:
         if self._stop_wanted:
             process.stop()
         thread.start()
+        self.health.serve(housekeeping)
         beat = self._beat_here() if self.beat else None
         try:
             declare_queues(self.app, self.options.queues)
@@ -325,6 +343,7 @@ class WorkController:
 
     def _on_restart_signal(self, number: int, frame: Any) -> None:
         self._restart = True
+        self.health.restarting()
         self._write(f"Restarting celery worker ({' '.join(sys.argv)})", action="restart")
         self.stop(in_sighandler=True)
 
@@ -347,6 +366,7 @@ class WorkController:
             "Connected to %s", brokers.as_uri(self.app.connection_for_read()), extra={"action": "connected"}
         )
         logger.info("%s ready.", self.hostname, extra={"action": "ready"})
+        self.health.ready()
         signals.worker_ready.send(sender=self)
         if self.ready_callback is not None:
             self.ready_callback(self)

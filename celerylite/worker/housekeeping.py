@@ -83,6 +83,11 @@ class Housekeeping:
             logger.error("The broker is gone: %d lost task(s) could not be settled: %s", len(self._losses), exc)
         self.keeper.close()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there, as far as is known at this moment."""
+        return self.board.renewed() > 0 and not self._broken and self.keeper.connected()
+
     def stop(self) -> None:
         """End `run` after the losses that were reported are settled."""
         self._stopping.set()

@@ -77,6 +77,8 @@ class Parent:
         self._not_before = 0.0
         self._beat_not_before = 0.0
         self._announced = False
+        #: Called each time that the loop has gone round.
+        self.on_round: Callable[[], None] = lambda: None
         self.stopping = False
         self.cold_at: float | None = None
         self._ended_at = 0.0
@@ -95,6 +97,7 @@ class Parent:
                 self._limits()
                 self._watch_control()
                 self._cool()
+                self.on_round()
 
     @contextmanager
     def _waking_on_signals(self) -> Iterator[None]:
