@@ -1,7 +1,7 @@
 """Telling systemd how the worker is: sd_notify's protocol, which is one small datagram a message.
 
-For services with `Type=notify` (READY=1, STOPPING=1) and `WatchdogSec=` (WATCHDOG=1). Without the variable NOTIFY_SOCKET
-there is nobody to tell.
+For services with `Type=notify` (READY=1, STOPPING=1) and `WatchdogSec=` (WATCHDOG=1). Without the variable
+NOTIFY_SOCKET there is nobody to tell.
 """
 
 from __future__ import annotations
