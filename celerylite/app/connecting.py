@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -207,6 +208,7 @@ class Connecting:
         """In a forked child: drop the parent's connections without touching them."""
         self._connect_lock = threading.RLock()
         self._broker = self._pool = None
+        _forget_pools()
         self._oids = threading.local()
         self.__dict__.pop("oid", None)
         backend = self._backend_shared
@@ -216,6 +218,19 @@ class Connecting:
             self._backend_shared = None
         if self.on_after_fork.receivers:
             self.on_after_fork.send(sender=self)
+
+
+#: Connections of the parent process, kept so that nobody closes them: some would tell the server good-bye.
+_of_the_parent: list[Any] = []
+
+
+def _forget_pools() -> None:
+    """In a forked child: kombu's pools, which belong to the process, open connections of their own."""
+    pools = sys.modules.get("kombu.pools")
+    if pools is not None:
+        for group in (pools.connections, pools.producers):
+            _of_the_parent.append(dict(group))
+            group.clear()
 
 
 def _default_url() -> str:

@@ -153,7 +153,6 @@ NEEDS_PACKAGE: dict[str, str] = {
 #: Missing until the part they belong to is built: "module" (all its names) or "module:name" -> the part.
 NOT_YET: dict[str, str] = {
     "celery:bootsteps": "worker extension points",
-    "celery.app.control:Inspect": "remote control",
     "celery.backends.base:BaseDictBackend.apply_chord": "counting of other packages (theirs use the unlock task)",
     "celery.backends.database": "result backends",
     "celery.bootsteps": "worker extension points",
