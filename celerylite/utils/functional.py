@@ -60,8 +60,17 @@ class LRUCache(OrderedDict):
         with self.mutex:
             super().__setitem__(key, value)
             self.move_to_end(key)
-            while self.limit is not None and len(self) > self.limit:
-                self.popitem(last=False)
+            self._trim()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As of a dict; without arguments it brings the cache down to a new `limit`."""
+        with self.mutex:
+            super().update(*args, **kwargs)
+            self._trim()
+
+    def _trim(self) -> None:
+        while self.limit is not None and len(self) > self.limit:
+            self.popitem(last=False)
 
     def incr(self, key: Any, delta: int = 1) -> int:
         """Add to a number, and return it."""
