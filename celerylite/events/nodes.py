@@ -216,7 +216,7 @@ class Task:
             and states.precedence(state) > states.precedence(self.state)
         )
         if late:
-            wanted = self.merge_rules.get(state, ())
+            wanted = self.merge_rules.get(state, fields)
             self._take({name: fields.get(name) for name in wanted})
         else:
             self._take({**fields, "state": state, "timestamp": timestamp})

@@ -157,17 +157,19 @@ class State:
 
     def _worker_event(self, subject: str, event: dict[str, Any]) -> Any:
         hostname, timestamp, received = event["hostname"], event["timestamp"], event["local_received"]
-        worker = self.workers.pop(hostname, None) if subject == "offline" else self.workers.get(hostname)
+        worker = self.workers.get(hostname)
         created = worker is None and subject != "offline"
         worker = self.Worker(hostname) if worker is None else worker
+        if created or hostname in self.workers:  # nothing is kept of one that is first heard of when it leaves
+            self.workers[hostname] = worker
         worker.event(subject, timestamp, received, event)
         if subject == "offline":
+            # One that has left stays to be seen, unless somebody does the accounts of who is there.
             if self.on_node_leave:
+                self.workers.pop(hostname, None)
                 self.on_node_leave(worker)
-        else:
-            self.workers[hostname] = worker
-            if self.on_node_join and (created or subject == "online"):
-                self.on_node_join(worker)
+        elif self.on_node_join and (created or subject == "online"):
+            self.on_node_join(worker)
         return (worker, created), subject
 
     def _task_event(self, subject: str, event: dict[str, Any]) -> Any:
