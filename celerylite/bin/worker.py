@@ -185,7 +185,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     "--events",
     is_flag=True,
     default=None,
-    help="Accepted; events are not part of this release.",
+    help="Send events about tasks, for monitors such as Flower.",
 )
 @pool_option("--time-limit", type=float, help="Seconds after which a task is killed.")
 @pool_option(
@@ -210,8 +210,8 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
 @queue_option("--include", "-I", type=COMMA_SEPARATED_LIST, help="Import these modules too.")
 @feature_option("--without-gossip", is_flag=True, help="Accepted; there is no gossip.")
 @feature_option("--without-mingle", is_flag=True, help="Accepted; there is no mingling.")
-@feature_option("--without-heartbeat", is_flag=True, help="Accepted; there are no events.")
-@feature_option("--heartbeat-interval", type=int, help="Accepted; there are no events.")
+@feature_option("--without-heartbeat", is_flag=True, help="Send no heartbeats to monitors.")
+@feature_option("--heartbeat-interval", type=int, help="Seconds between heartbeats; 2 by default.")
 @feature_option(
     "--autoscale",
     type=Autoscale(),

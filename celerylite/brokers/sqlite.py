@@ -8,6 +8,7 @@ is on the disk. This file is the sending side; `sqlite_consumer` takes, `sqlite_
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -92,6 +93,24 @@ class SqliteBroker(Broker):
             kind = channel.typeof(message.exchange)
             table = channel.get_table(message.exchange)
             return list(kind.lookup(table, message.exchange, message.routing_key, message.routing_key) or ())
+
+    def announce(self, messages: Sequence[Message]) -> bool:
+        """Put events into the queues of those that listen; most of the time nobody does, which is one look."""
+        exchanges = {message.exchange for message in messages}
+        bound = [row for exchange in exchanges for row in self._read(schema.BOUND_TO, (exchange,))]
+        rows = [
+            (queue, level(None), None, encode(message))
+            for message in messages
+            for exchange, routing_key, pattern, queue in bound
+            if exchange == message.exchange and _matches(message.routing_key, routing_key, pattern)
+        ]
+        if rows:
+            self.database.run(lambda link: self._drop_in(link, rows))
+        return True
+
+    def _drop_in(self, link: Link, rows: Sequence[Row]) -> None:
+        with link:
+            send_rows(link, rows)
 
     def declare(self, queues: Iterable[Any]) -> None:
         """Note where the messages of these queues go; what was declared before is not declared again."""
@@ -300,6 +319,11 @@ def settle(link: Link, settlement: Settlement, rows: Sequence[Row]) -> list[Any]
     if rows:
         send_rows(link, rows)
     return ended
+
+
+def _matches(sent: str, routing_key: str, pattern: str) -> bool:
+    """Whether a binding of a topic exchange is meant; kombu keeps its routing key as a pattern too."""
+    return sent == routing_key or bool(pattern and re.match(pattern, sent))
 
 
 def level(priority: int | None) -> int:

@@ -140,4 +140,5 @@ WAITERS = "SELECT bell FROM waiter WHERE key = ?"
 
 #: Exchange, routing key, pattern, queue.
 BIND = "INSERT OR IGNORE INTO binding (exchange, routing_key, pattern, queue) VALUES (?, ?, ?, ?)"
+BOUND_TO = "SELECT exchange, routing_key, pattern, queue FROM binding WHERE exchange = ?"
 IS_BOUND = "SELECT 1 FROM binding WHERE exchange = ? AND routing_key = ? AND pattern = ? AND queue = ?"

@@ -26,7 +26,7 @@ _HEADER = 4096
 _CLOCKS = struct.Struct("<dd")
 _NUMBER = struct.Struct("<q")
 #: Offsets in the header, behind the two clocks and the word that a shutdown is cold.
-_BORN, _TOLD = 24, 32
+_BORN, _TOLD, _PROCESSED = 24, 32, 40
 #: Offsets of single fields, for writes that change only one.
 _BLOCKED, _LAST, _DONE = 8, 16, 24
 _TAG_SIZE = _TASK_AT + 32
@@ -115,10 +115,18 @@ class Board:
         """The parent ends running tasks."""
         _NUMBER.pack_into(self._map, 16, 1)
 
+    def processed(self) -> int:
+        """How many tasks the worker has run, in processes that live and in those that are gone."""
+        at = (self._at(slot) + _DONE for slot in range(self.slots))
+        return sum(_NUMBER.unpack_from(self._map, place)[0] for place in (_PROCESSED, *at))
+
     # -- slots
 
     def clear(self, slot: int, pid: int = 0) -> None:
-        """A process begins in this slot."""
+        """A process begins in this slot, or has ended and is settled (then only the parent calls this)."""
+        done = _NUMBER.unpack_from(self._map, self._at(slot) + _DONE)[0]
+        if done:
+            _NUMBER.pack_into(self._map, _PROCESSED, _NUMBER.unpack_from(self._map, _PROCESSED)[0] + done)
         _FIELDS.pack_into(self._map, self._at(slot), pid, *([0] * 10))
         self.set_consumer(slot, "")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite import brokers
 from celerylite.worker.housekeeping import Housekeeping
 from celerylite.worker.loss import Loss
+from celerylite.worker.news import News
 from celerylite.worker.node import LineRoad, Node
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
     from celerylite.worker.directives import Directives
+    from celerylite.worker.event_pipe import EventPipe
     from celerylite.worker.health import Health
     from celerylite.worker.options import WorkerOptions
 
@@ -39,6 +41,7 @@ class ControlProcess:
         board: Board,
         line: Line,
         directives: Directives,
+        pipe: EventPipe,
         health: Health | None = None,
     ) -> None:
         self.board = board
@@ -49,6 +52,9 @@ class ControlProcess:
         self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
         self.road = LineRoad(line)
         self.node = Node(app, options, board, broker, directives, self.road, parent_pid=self.parent_pid)
+        self.news = News(self.node, pipe, options.heartbeat)
+        self.node.news = self.news
+        self.housekeeping.news = self.news
 
     def run(self) -> int:
         """Work until the parent says stop, or is gone and the task processes are too."""
@@ -60,6 +66,7 @@ class ControlProcess:
         thread.start()
         if self.health is not None:
             self.health.serve(self.housekeeping, self.parent_pid)
+        self.news.start()
         self.line.send(ready=True)
         while True:
             messages = self.line.receive()
@@ -70,6 +77,7 @@ class ControlProcess:
                 break
         self.housekeeping.stop()
         thread.join(10)
+        self.news.stop()
         return 0
 
     def _handle(self, message: dict[str, Any]) -> bool:

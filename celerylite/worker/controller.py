@@ -20,8 +20,11 @@ from celerylite.utils.json_lines import json_line
 from celerylite.utils.nodenames import default_nodename
 from celerylite.worker.board import Board
 from celerylite.worker.directives import Directives
+from celerylite.worker.emitter import Emitter
+from celerylite.worker.event_pipe import EventPipe
 from celerylite.worker.health import Health
 from celerylite.worker.housekeeping import Housekeeping
+from celerylite.worker.news import INTERVAL, News
 from celerylite.worker.node import LocalRoad, Node, Refused
 from celerylite.worker.options import WorkerOptions
 from celerylite.worker.systemd import Notifier
@@ -94,6 +97,8 @@ class WorkController:
         scheduler_cls: Any = None,
         health_port: Any = None,
         heartbeat_file: str | None = None,
+        without_heartbeat: bool = False,
+        heartbeat_interval: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Put the keywords over the settings of the app."""
@@ -132,6 +137,7 @@ class WorkController:
             loglevel=self.loglevel,
             logfile=logfile,
             task_events=bool(self.task_events),
+            heartbeat=None if without_heartbeat else heartbeat_interval or INTERVAL,
             accept=_accepted(conf.accept_content),
         )
         #: What the worker was told; its processes inherit it, and hear the rest from the parent.
@@ -224,6 +230,7 @@ class WorkController:
     def _run_processes(self) -> None:
         from celerylite.worker.parent import Parent
 
+        self._pipe = EventPipe()
         threads = self.pool == "threads"
         processes = 1 if threads else self.options.concurrency
         slots_each = self.options.concurrency if threads else 1
@@ -242,13 +249,14 @@ class WorkController:
         from celerylite.worker.task_child import run_task_child
 
         self.health.release()
-        return run_task_child(self.app, self.options, board, slots, line, self.directives)
+        return run_task_child(self.app, self.options, board, slots, line, self.directives, self._pipe)
 
     def _control_child(self, board: Board, line: Line) -> int:
         from celerylite.worker.control_process import ControlProcess
 
         declare_queues(self.app, self.options.queues)
-        return ControlProcess(self.app, self.options, board, line, self.directives, self.health).run()
+        control = ControlProcess(self.app, self.options, board, line, self.directives, self._pipe, self.health)
+        return control.run()
 
     def _beat_child(self, line: Line) -> int:
         from celerylite.worker.beat_child import run_beat_child  # lazy: only with -B
@@ -272,12 +280,17 @@ class WorkController:
         process = TaskProcess(self.app, self.options, broker, executor, board, directives=self.directives)
         road = LocalRoad(process.consumer.wake, self._do_here)
         self.node = Node(self.app, self.options, board, broker, self.directives, road)
+        pipe = EventPipe()
+        news = self.node.news = News(self.node, pipe, self.options.heartbeat)
+        housekeeping.news = news
+        process.watch(Emitter(pipe, at_once=True))
         signals.worker_process_init.send(sender=None)
         self._task_process = process
         if self._stop_wanted:
             process.stop()
         thread.start()
         self.health.serve(housekeeping)
+        news.start()
         beat = self._beat_here() if self.beat else None
         try:
             declare_queues(self.app, self.options.queues)
@@ -290,6 +303,8 @@ class WorkController:
                 beat.stop()
             housekeeping.stop()
             thread.join()
+            news.stop()
+            pipe.close()
             broker.close()
             signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
 

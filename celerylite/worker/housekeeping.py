@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING
 
 from celerylite.utils.clock import uptime
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker
     from celerylite.worker.board import Board
+    from celerylite.worker.emitter import Emitter
+    from celerylite.worker.news import News
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")
@@ -58,7 +59,15 @@ class Housekeeping:
         #: Whether this connection is new: a server that has just started holds leases that ran out while it was away.
         self._fresh = True
         self._spared: dict[int, float] = {}
-        self._on_buried = partial(fail_buried, app, options, broker)
+        #: Tells of tasks that were lost with their process.
+        self.news: News | None = None
+
+    @property
+    def _events(self) -> Emitter | None:
+        return self.news.events if self.news is not None else None
+
+    def _on_buried(self, raw: bytes, reason: str) -> None:
+        fail_buried(self.app, self.options, self.broker, raw, reason, self._events)
 
     def listen(self) -> None:
         """Before the worker says that it is ready: be there for what is broadcast from then on."""
@@ -160,7 +169,7 @@ class Housekeeping:
 
     def _settle_losses(self) -> None:
         while self._losses:
-            settle_loss(self.app, self.options, self.broker, self.keeper, self._losses[0])
+            settle_loss(self.app, self.options, self.broker, self.keeper, self._losses[0], self._events)
             self.on_settled(self._losses.popleft())
 
     def _mend(self, exc: BaseException | None) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from celerylite.brokers import Broker, Consumer, Delivery
     from celerylite.message import Message
     from celerylite.worker.directives import Directives
+    from celerylite.worker.emitter import Emitter
     from celerylite.worker.options import WorkerOptions
 
 # Celery's loggers.
@@ -72,6 +73,8 @@ class Intake:
         self.options = options
         self.consumer = consumer
         self._plans: dict[str, Plan] = {}
+        #: Whom to tell of each task; None while events are off.
+        self.events: Emitter | None = None
         self.revoked = Revoked(directives)
 
     def request(self, delivery: Delivery) -> Request | None:
@@ -141,6 +144,8 @@ class Intake:
         if self.revoked.any and (found := self.revoked.matches(request)) is not None:
             self._discard(request, delivery, "revoked", stamp=found)
             return None
+        if self.events is not None:
+            self.events.received(request)
         return request
 
     def _discard(self, request: Request, delivery: Delivery, reason: str, stamp: str = "") -> None:
@@ -151,6 +156,8 @@ class Intake:
         self.consumer.ack(delivery)
         text = f"Discarding revoked task: %s[%s]{f' (revoked by header: {stamp})' if stamp else ''}"
         request_logger.info(text, request.name, request.id, extra=request.log_extra("revoked"))
+        if self.events is not None:
+            self.events.revoked(request, terminated=False, signum=None, expired=reason == "expired")
         if signals.task_revoked.receivers:
             expired = reason == "expired"
             signals.task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=expired)

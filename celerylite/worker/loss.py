@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker, Keeper
     from celerylite.worker.board import Running
+    from celerylite.worker.emitter import Emitter
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker.request")
@@ -53,12 +54,19 @@ class Loss:
     running: list[Running] = field(default_factory=list)
 
 
-def settle_loss(app: Celery, options: WorkerOptions, broker: Broker, keeper: Keeper, loss: Loss) -> None:
+def settle_loss(
+    app: Celery,
+    options: WorkerOptions,
+    broker: Broker,
+    keeper: Keeper,
+    loss: Loss,
+    events: Emitter | None = None,
+) -> None:
     """Leave nothing behind of a dead task process; may be repeated after a broken connection."""
     held = keeper.abandon(loss.consumer_id, [running.tag for running in loss.running])
     for running in loss.running:
         delivery = _take(held, running)
-        _Mourning(app, options, broker, keeper, loss, running, delivery).settle()
+        _Mourning(app, options, broker, keeper, loss, running, delivery, events).settle()
     for delivery in held:  # in the inbox without having been started
         keeper.give_back(loss.consumer_id, delivery)
 
@@ -86,8 +94,10 @@ class _Mourning:
         loss: Loss,
         running: Running,
         delivery: Delivery | None,
+        events: Emitter | None,
     ) -> None:
         self.app = app
+        self.events = events
         self.options = options
         self.broker = broker
         self.keeper = keeper
@@ -164,11 +174,13 @@ class _Mourning:
             pop(token)
         record = task.backend.record(request.id, "RETRY", exc, None, request=execution.context)
         _leave(self.app, self.broker, execution, record)
+        if self.events is not None:
+            self.events.ended(request, execution.outcome)
         self._acknowledge()
         return True
 
     def _fail(self, request: Request, exc: Exception) -> None:
-        fail_lost(self.app, self.broker, request, exc)
+        fail_lost(self.app, self.broker, request, exc, self.events)
         self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -179,16 +191,18 @@ class _Mourning:
     def _give_back(self, *, count: bool) -> None:
         if self.delivery is not None:
             limit = self.options.delivery_limit
-            buried = partial(fail_buried, self.app, self.options, self.broker)
+            buried = partial(fail_buried, self.app, self.options, self.broker, events=self.events)
             self.keeper.give_back(self.loss.consumer_id, self.delivery, count=count, limit=limit, on_buried=buried)
 
 
-def fail_buried(app: Celery, options: WorkerOptions, broker: Broker, raw: bytes, reason: str) -> None:
+def fail_buried(
+    app: Celery, options: WorkerOptions, broker: Broker, raw: bytes, reason: str, events: Emitter | None = None
+) -> None:
     """A message was set aside because workers die of it: whoever waits for its result must hear of it."""
     logger.error("Message set aside (celerylite dead): %s", reason, extra={"action": "buried"})
     request = read_lost(app, options, None, raw)
     if request is not None and request.plan is not None:
-        fail_lost(app, broker, request, WorkerLostError(f"set aside: {reason}"))
+        fail_lost(app, broker, request, WorkerLostError(f"set aside: {reason}"), events)
 
 
 def read_lost(app: Celery, options: WorkerOptions, delivery: Delivery | None, raw: bytes) -> Request | None:
@@ -203,7 +217,9 @@ def read_lost(app: Celery, options: WorkerOptions, delivery: Delivery | None, ra
     return request
 
 
-def fail_lost(app: Celery, broker: Broker, request: Request, exc: Exception) -> None:
+def fail_lost(
+    app: Celery, broker: Broker, request: Request, exc: Exception, events: Emitter | None = None
+) -> None:
     """Mark a task as failed that cannot do so itself, and call its errbacks."""
     execution = _execution(request)
     einfo = ExceptionInfo((type(exc), exc, None))
@@ -214,6 +230,8 @@ def fail_lost(app: Celery, broker: Broker, request: Request, exc: Exception) -> 
     _leave(app, broker, execution, record if wanted else None)
     call_errbacks(execution)
     request.on_failure(einfo)
+    if events is not None:
+        events.ended(request, execution.outcome)
     signals.task_failure.send(
         sender=task, task_id=request.id, exception=exc, args=request.args, kwargs=request.kwargs,
         traceback=None, einfo=einfo,

@@ -54,7 +54,6 @@ class News:
         self.pipe = pipe
         #: Seconds between heartbeats; None for none.
         self.interval = interval
-        #: For the control process' own words about tasks.
         self.emitter = Emitter(pipe, at_once=True)
         self._outlet = Outlet(node.app, node.hostname, node.pid)
         self._waiting: deque[dict[str, Any]] = deque(maxlen=WAITING)
@@ -73,6 +72,11 @@ class News:
     def groups(self) -> set[str]:
         """The groups of events that are sent."""
         return {"worker", "task"} if self.node.directives.events else {"worker"}
+
+    @property
+    def events(self) -> Emitter | None:
+        """For the control process' own words about tasks, while task events are on."""
+        return self.emitter if self.node.directives.events else None
 
     def start(self) -> None:
         """Say that the worker is there, and go on from there in a thread."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from celerylite.worker.board import Board, Running
     from celerylite.worker.children import Line
     from celerylite.worker.directives import Directives
+    from celerylite.worker.news import News
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker.control")
@@ -67,6 +68,8 @@ class Node:
         self.directives = directives
         self.road = road
         self.hostname = options.hostname
+        #: Tells the world of the worker (heartbeats, events); None in one that does not.
+        self.news: News | None = None
         #: The pid of the worker's main process, which its users know it by.
         self.pid = parent_pid or os.getpid()
 

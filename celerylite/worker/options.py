@@ -36,6 +36,8 @@ class WorkerOptions:
     loglevel: int | None = None
     logfile: str | None = None
     task_events: bool = False
+    #: Seconds between heartbeats; None for none.
+    heartbeat: float | None = 2.0
     #: Content types that bodies may have.
     accept: frozenset[str] = frozenset(("application/json",))
     extra: dict[str, Any] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from celerylite.concurrency.base import Executor
 from celerylite.concurrency.solo import SoloExecutor
 from celerylite.concurrency.thread import ThreadExecutor
 from celerylite.platforms import EX_FAILURE
+from celerylite.worker.emitter import Emitter
 from celerylite.worker.limits import ThreadLimits
 from celerylite.worker.task_process import TaskProcess
 
@@ -24,13 +25,20 @@ if TYPE_CHECKING:
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
     from celerylite.worker.directives import Directives
+    from celerylite.worker.event_pipe import EventPipe
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")
 
 
 def run_task_child(
-    app: Celery, options: WorkerOptions, board: Board, slots: range, line: Line, directives: Directives
+    app: Celery,
+    options: WorkerOptions,
+    board: Board,
+    slots: range,
+    line: Line,
+    directives: Directives,
+    pipe: EventPipe,
 ) -> int:
     """Run tasks until told to stop or the parent is gone; returns the exit status."""
     threads = options.pool == "threads"
@@ -43,6 +51,7 @@ def run_task_child(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
     process.consumer.on_connected = lambda name, file: line.send_file(file, lifeline=name)
+    process.watch(Emitter(pipe, at_once=threads))
     limits = _watch_threads(process, executor)
     prefork.process_initializer(app, options.hostname)
     status = 0

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from celerylite.followup import Following
     from celerylite.worker.board import Board, Running
     from celerylite.worker.children import Line
+    from celerylite.worker.emitter import Emitter
     from celerylite.worker.options import WorkerOptions
     from celerylite.worker.request import Request
 
@@ -87,6 +88,8 @@ class TaskProcess:
             sure=min(0.05, options.long_task / 2),
         )
         self.intake = Intake(app, options, self.consumer, broker, self.directives)
+        #: Whom to tell of each task; None while events are off.
+        self.events: Emitter | None = None
         self._same_server = is_one_server(app, broker)
         #: Whether the main thread is inside a task's function.
         self._in_call = False
@@ -100,6 +103,15 @@ class TaskProcess:
         #: Whether the outcome of the task that has ended waits for that fetch.
         self._held_back = False
         self.consumer.on_sent = self._on_sent
+
+    def watch(self, emitter: Emitter) -> None:
+        """Have `emitter` tell of the tasks whenever events are on."""
+
+        def switch(directive: Any = None) -> None:
+            self.events = self.intake.events = emitter if self.directives.events else None
+
+        self.directives.on("events", switch)
+        switch()
 
     # -- the loop
 
@@ -116,6 +128,8 @@ class TaskProcess:
             while not self.stopping:
                 self._round()
             self.executor.join()
+            if self.events is not None:
+                self.events.flush()
             if self.consumer.counting:
                 self.consumer.flush()
                 self._finish_chords()
@@ -129,6 +143,8 @@ class TaskProcess:
         self._hear()
         if self.stopping:
             return
+        if self.events is not None:
+            self.events.flush()
         room = self.executor.free() or self.executor.wait_free(1.0)
         if not room:
             return
@@ -247,7 +263,11 @@ class TaskProcess:
         if plan.track_started:
             execution.on_start = partial(self._store_now, request)
         execution.guard = self._guard
-        execute(execution)
+        if self.events is not None:
+            self.events.started(request)
+        outcome = execute(execution)
+        if self.events is not None and not request.given_up:
+            self.events.ended(request, outcome)
 
     def _limits(self, request: Request) -> tuple[float, float]:
         """Hard and soft limit of a request in seconds, 0 for none."""
@@ -398,6 +418,8 @@ class TaskProcess:
         execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo((type(exc), exc, None)), limit)
         request.on_timeout(False, limit)
         finish(execution)
+        if self.events is not None:
+            self.events.ended(request, execution.outcome)
         self.done += 1
         self.board.finish(self.first_slot + slot, self.done)
         return True

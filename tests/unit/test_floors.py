@@ -34,6 +34,7 @@ FLOORS = {
     "celerylite.result_base": 3,
     "celerylite.result_set": 3,
     "celerylite.brokers": 3,
+    "celerylite.events": 3,
     "celerylite.backends": 3,
     "celerylite.transports": 3,
     "celerylite.signals": 3,
