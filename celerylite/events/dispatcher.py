@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from typing import Any
 
-from kombu import Producer
+from kombu.messaging import Producer
 
 from celerylite import _state
 from celerylite.events.event import Event, get_exchange, group_from

@@ -1,4 +1,4 @@
-"""An event is a dict: its type (`task-sent`), when it happened, and fields of its own. It travels to a topic exchange."""
+"""An event is a dict: its type (`task-sent`), when it was, fields of its own. It travels to a topic exchange."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
-from kombu import Exchange
+from kombu.entity import Exchange
 
 __all__ = ("Event", "event_exchange", "get_exchange", "group_from")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 
-from kombu import Queue
 from kombu.connection import maybe_channel
+from kombu.entity import Queue
 from kombu.mixins import ConsumerMixin
 
 from celerylite import _state

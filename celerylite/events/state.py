@@ -15,6 +15,7 @@ from weakref import WeakSet, ref
 from kombu.clocks import timetuple
 
 from celerylite import states
+from celerylite.events import nodes
 from celerylite.events.nodes import (
     HEARTBEAT_DRIFT_MAX,
     HEARTBEAT_EXPIRE_WINDOW,
@@ -75,8 +76,8 @@ class State:
     remembered. Any thread may call.
     """
 
-    Worker = Worker
-    Task = Task
+    Worker: Any = Worker
+    Task: Any = Task
     event_count = 0
     task_count = 0
     #: Entries that are kept in the order of time, for each task.
@@ -85,13 +86,13 @@ class State:
     def __init__(
         self,
         callback: Callable[[State, dict[str, Any]], Any] | None = None,
-        workers: Mapping[str, Worker] | None = None,
-        tasks: Mapping[str, Task] | None = None,
+        workers: Mapping[str, nodes.Worker] | None = None,
+        tasks: Mapping[str, nodes.Task] | None = None,
         taskheap: list[Any] | None = None,
         max_workers_in_memory: int = 5000,
         max_tasks_in_memory: int = 10000,
-        on_node_join: Callable[[Worker], Any] | None = None,
-        on_node_leave: Callable[[Worker], Any] | None = None,
+        on_node_join: Callable[[nodes.Worker], Any] | None = None,
+        on_node_leave: Callable[[nodes.Worker], Any] | None = None,
         tasks_by_type: Mapping[str, Iterable[Any]] | None = None,
         tasks_by_worker: Mapping[str, Iterable[Any]] | None = None,
     ) -> None:
@@ -116,7 +117,7 @@ class State:
         if taskheap is None:
             self.rebuild_taskheap()
 
-    def _adopt(self, workers: Mapping[str, Worker], tasks: Mapping[str, Task]) -> None:
+    def _adopt(self, workers: Mapping[str, nodes.Worker], tasks: Mapping[str, nodes.Task]) -> None:
         """Take over what another state knew."""
         for hostname, worker in workers.items():
             self.workers[hostname] = worker
@@ -198,7 +199,7 @@ class State:
         self._link(task, created, before[1])
         return (task, created), subject
 
-    def _link(self, task: Task, created: bool, known_parent: str | None) -> None:
+    def _link(self, task: nodes.Task, created: bool, known_parent: str | None) -> None:
         """Bring a task together with its parent and its children."""
         if created:
             task.children.update(self._orphans.pop(task.uuid, ()))
@@ -220,7 +221,7 @@ class State:
         """Take an event of the group `worker` in; `event` does it too."""
         return self.event({**fields, "type": f"worker-{type_}"})[0]
 
-    def get_or_create_worker(self, hostname: str, **kwargs: Any) -> tuple[Worker, bool]:
+    def get_or_create_worker(self, hostname: str, **kwargs: Any) -> tuple[nodes.Worker, bool]:
         """The worker of this name, with these fields, and whether it is new."""
         worker = self.workers.get(hostname)
         created = worker is None
@@ -231,7 +232,7 @@ class State:
         self.workers[hostname] = worker
         return worker, created
 
-    def get_or_create_task(self, uuid: str) -> tuple[Task, bool]:
+    def get_or_create_task(self, uuid: str) -> tuple[nodes.Task, bool]:
         """The task of this id, and whether it is new."""
         try:
             return self.tasks[uuid], False
@@ -241,8 +242,8 @@ class State:
 
     # -- the order of time
 
-    def _note(self, task: Task, clock: int, timestamp: float, origin: str | None) -> None:
-        heap, entry = self._taskheap, timetuple(clock, timestamp, origin, ref(task))
+    def _note(self, task: nodes.Task, clock: int, timestamp: float, origin: str | None) -> None:
+        heap, entry = self._taskheap, timetuple(clock, timestamp, origin or "", ref(task))
         if heap and entry < heap[-1]:
             insort(heap, entry)
         else:
@@ -256,14 +257,14 @@ class State:
             timetuple(task.clock or 0, task.timestamp or 0, task.origin, ref(task)) for task in self.tasks.values()
         )
 
-    def tasks_by_time(self, limit: int | None = None, reverse: bool = True) -> Iterator[tuple[str, Task]]:
+    def tasks_by_time(self, limit: int | None = None, reverse: bool = True) -> Iterator[tuple[str, nodes.Task]]:
         """(id, task) in the order of time, the newest first; not `reverse`: the oldest first."""
         entries = list(self._taskheap)
         return islice(self._each_once(reversed(entries) if reverse else entries), limit)
 
     tasks_by_timestamp = tasks_by_time
 
-    def _each_once(self, entries: Iterable[Any]) -> Iterator[tuple[str, Task]]:
+    def _each_once(self, entries: Iterable[Any]) -> Iterator[tuple[str, nodes.Task]]:
         seen: set[str] = set()
         for entry in entries:
             task = entry[3]()
@@ -271,20 +272,22 @@ class State:
                 seen.add(task.uuid)
                 yield task.uuid, task
 
-    def _tasks_by_type(self, name: str, limit: int | None = None, reverse: bool = True) -> Iterator[tuple[str, Task]]:
+    def _tasks_by_type(
+        self, name: str, limit: int | None = None, reverse: bool = True
+    ) -> Iterator[tuple[str, nodes.Task]]:
         found = (entry for entry in self.tasks_by_time(reverse=reverse) if entry[1].name == name)
         return islice(found, 0, limit)
 
     def _tasks_by_worker(
         self, hostname: str, limit: int | None = None, reverse: bool = True
-    ) -> Iterator[tuple[str, Task]]:
+    ) -> Iterator[tuple[str, nodes.Task]]:
         found = (
             entry for entry in self.tasks_by_time(reverse=reverse)
             if entry[1].worker is not None and entry[1].worker.hostname == hostname
         )  # fmt: skip
         return islice(found, 0, limit)
 
-    def itertasks(self, limit: int | None = None) -> Iterator[tuple[str, Task]]:
+    def itertasks(self, limit: int | None = None) -> Iterator[tuple[str, nodes.Task]]:
         """(id, task), in no order that means anything."""
         return islice(list(self.tasks.items()), limit)
 
@@ -292,13 +295,13 @@ class State:
         """The names of all tasks that were ever heard of."""
         return sorted(self._seen_types)
 
-    def alive_workers(self) -> list[Worker]:
+    def alive_workers(self) -> list[nodes.Worker]:
         """The workers that live, as far as can be told."""
         return [worker for worker in list(self.workers.values()) if worker.alive]
 
     # -- forgetting
 
-    def _forget(self, task: Task) -> None:
+    def _forget(self, task: nodes.Task) -> None:
         self.tasks_by_type.drop(task.name, task)
         for hostname in {task.client, task.worker.hostname if task.worker is not None else None}:
             self.tasks_by_worker.drop(hostname, task)

@@ -133,7 +133,7 @@ def test_heartbeats_say_how_the_worker_is(listener: Listener, worker: WorkerProc
 
 
 def test_failures_and_expiry(listener: Listener, call: Callable[..., Any]) -> None:
-    failed = call("t.fail")
+    failed = call("t.fail", "ValueError", "boom")
     expired = call("t.add", 1, 1, expires=-1)
     listener.wait_for(failed.id, "task-failed")
     listener.wait_for(expired.id, "task-revoked")
