@@ -53,10 +53,13 @@ class Connecting:
 
     def _get_backend(self: Any) -> Any:
         from celerylite import backends  # lazy, as above
+        from celerylite.brokers import addresses
 
         wanted = self.backend_cls or self.conf.result_backend
         if wanted is None and self.without_broker:
             wanted = _default_url()
+        if isinstance(wanted, str) and "://" in wanted:
+            addresses.check(wanted, "result_backend")
         cls, url = backends.by_url(wanted, self.loader)
         return cls(app=self, url=url)
 

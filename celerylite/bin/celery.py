@@ -155,10 +155,8 @@ def _option_name(word: str, options: Iterable[str]) -> str | None:
 
 
 def _hint_without_app(ctx: Context) -> str:
-    given = isinstance(ctx.obj, CLIContext) and (
-        ctx.obj.app_name or ctx.obj.app.main not in (None, "default", "__main__")
-    )
-    return "" if given else "\nNo app was given: name yours with -A, as in `celerylite -A proj worker`."
+    given = isinstance(ctx.obj, CLIContext) and not loading.is_nobodys(ctx.obj.app_name, ctx.obj.app)
+    return "" if given else f"\n{loading.no_app_given()}"
 
 
 global_option = functools.partial(click.option, cls=CeleryOption, help_group="Global Options")

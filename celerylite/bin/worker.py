@@ -15,6 +15,7 @@ import click
 from click import Context, ParamType
 
 from celerylite import platforms
+from celerylite.bin import loading
 from celerylite.bin.base import (
     COMMA_SEPARATED_LIST,
     LOG_LEVEL,
@@ -265,6 +266,9 @@ def worker(
     """
     context: CLIContext = ctx.obj
     _set_app_arguments(context, ctx.args)
+    if loading.is_nobodys(context.app_name, context.app) and not context.quiet:
+        if not (context.app.conf.imports or context.app.conf.include or options["include"]):
+            context.error(f"{loading.no_app_given()} Without it, only Celery's own tasks are known.")
     nodename = hostname or host_format(default_nodename(None))
     if detach and not os.environ.pop(DETACHED, None):
         _detach(context, nodename, logfile, pidfile, uid, gid, umask, executable)

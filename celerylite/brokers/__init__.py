@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celerylite.brokers import addresses
 from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Settlement
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def connect(
 def _connect(app: Any, connection: Connection | None, worker: str, find_queue: Callable[[str], Queue]) -> Broker:
     from celerylite.exceptions import ImproperlyConfigured
 
+    if connection is None:
+        for url in (app.conf.broker_write_url, app.conf.broker_read_url):
+            addresses.check(url, "broker_url", app.conf.broker_transport)
     try:
         connection = app.connection_for_write() if connection is None else connection
     except KeyError as exc:

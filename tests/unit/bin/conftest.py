@@ -55,6 +55,15 @@ app = App("clirecorder", broker="memory://", set_as_current=False)
     "cliraises.py": "def settings():\n    return {}['broker']\n\nsettings()\n",
     "cliexits.py": "raise SystemExit('no settings')\n",
     "clisyntax.py": "def f(:\n",
+    "clifactory.py": (
+        "from celerylite import Celery\ndef create_app():\n    return Celery('made')\nclass Mine(Celery):\n    pass\n"
+    ),
+    "clicircle/__init__.py": "",
+    "clicircle/app.py": "from celerylite import Celery\nfrom clicircle.tasks import add\napp = Celery('circle')\n",
+    "clicircle/tasks.py": "from clicircle.app import app\ndef add(): pass\n",
+    "cliname.py": "from clitwo import third\n",
+    "clihidden/__init__.py": "",
+    "clihidden/main.py": "import celerylite\nqueue: celerylite.Celery = celerylite.Celery('hidden')\n",
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from celerylite.bin.loading import load_app
+from celerylite.bin.loading import load_app, no_app_given
 
 
 def reason(name: str) -> str:
@@ -61,8 +61,58 @@ def test_a_module_that_exits(project: Path) -> None:
 
 
 def test_a_syntax_error(project: Path) -> None:
-    assert "SyntaxError" in reason("clisyntax")
-    assert "def f(:" in reason("clisyntax")
+    text = reason("clisyntax")
+    assert "SyntaxError" in text and "def f(:" in text
+    assert f"Correct {project / 'clisyntax.py'}, line 1" in text
+
+
+def test_a_typo_in_the_module(project: Path) -> None:
+    assert "Did you mean -A clitwo?" in reason("clitow")
+    assert "Did you mean -A cliproj?" in reason("cliporj")
+
+
+def test_a_name_that_the_users_module_imports_in_vain(project: Path) -> None:
+    text = reason("cliname")
+    assert "cannot import name 'third' from 'clitwo'" in text
+    assert f"Correct {project / 'cliname.py'}, line 1" in text
+
+
+def test_a_circular_import(project: Path) -> None:
+    text = reason("clicircle.app")
+    assert "The imports go round in a circle: clicircle/app.py imports clicircle/tasks.py" in text
+    assert "app.autodiscover_tasks()" in text
+
+
+@pytest.mark.parametrize(("name", "kind"), [("create_app", "function"), ("Mine", "class")])
+def test_a_factory(project: Path, name: str, kind: str) -> None:
+    text = reason(f"clifactory:{name}")
+    assert f"is not a Celery app, but the {kind} {name}" in text
+    assert f"Write `celery = {name}()` into the module clifactory" in text and "-A clifactory:celery" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("clitwo.py", "clitwo"), ("./clitwo", "clitwo"), ("cliproj/celery.py:app", "cliproj.celery:app")],
+)
+def test_a_path(project: Path, name: str, meant: str) -> None:
+    assert f"Did you mean -A {meant}?" in reason(name)
+
+
+def test_a_path_elsewhere(project: Path) -> None:
+    assert "--workdir" in reason("../somewhere/proj")
+
+
+def test_a_package_whose_app_is_in_a_module_of_another_name(project: Path) -> None:
+    assert "Did you mean -A clihidden.main:queue?" in reason("clihidden")
+
+
+def test_no_app_at_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "`celerylite -A proj worker`" in no_app_given()  # there are several, so none can be meant
+    only = project / "only"
+    (only / "shop").mkdir(parents=True)
+    (only / "shop" / "__init__.py").write_text("from celery import Celery\napp = Celery('shop')\n")
+    monkeypatch.chdir(only)
+    assert "`celerylite -A shop:app worker`" in no_app_given()
 
 
 def test_a_module_without_an_app(project: Path) -> None:
