@@ -186,9 +186,9 @@ def _failed(name: str, exc: BaseException) -> str:
 
 def _circle(frames: list[traceback.FrameSummary]) -> str:
     """A circular import: who imports whom, and how to get out of it."""
-    files = [os.path.relpath(frame.filename) for frame in frames]
+    files = " imports ".join(dict.fromkeys(os.path.relpath(frame.filename) for frame in frames))
     return (
-        f"The imports go round in a circle: {' imports '.join(dict.fromkeys(files))}, which needs the first ones again.\n"
+        f"The imports go round in a circle: {files}, which needs the first ones again.\n"
         "Make the app in a module that imports none of the tasks; let it find them with app.autodiscover_tasks() or "
         "include=[…], and let them use @shared_task or import the app."
     )
