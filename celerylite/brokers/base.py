@@ -72,6 +72,18 @@ class QueueStats:
 
 
 @dataclass(slots=True)
+class Waiting:
+    """One message that somebody looks at without taking it."""
+
+    queue: str
+    raw: bytes
+    #: When it is due, in seconds since the epoch, where it waits for that.
+    due: float | None = None
+    #: Its sequence number, where a consumer holds it.
+    number: int = 0
+
+
+@dataclass(slots=True)
 class Store:
     """A result to write in the broker's own transaction."""
 
@@ -297,6 +309,17 @@ class Broker(ABC):
     def live_consumers(self) -> int:
         """How many consumers of ours use this broker just now, as far as it knows."""
         return 0
+
+    def delayed(self, queues: Iterable[str], limit: int = 1000) -> list[Waiting]:
+        """What waits on the server until it is due, of these queues, the earliest first; at most `limit` messages.
+
+        Empty where the broker cannot list it.
+        """
+        return []
+
+    def held(self, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
+        """What each of these consumers has taken and not acknowledged, in order, as far as the broker can tell."""
+        return {}
 
     def release_delayed(self) -> int:
         """Put all delayed messages into their queues, where Celery's workers want them; returns how many.

@@ -25,6 +25,7 @@ from celerylite.brokers.base import (
     Notebook,
     Settlement,
     Unreadable,
+    Waiting,
 )
 from celerylite.brokers.envelope import decode, encode, redelivered
 from celerylite.brokers.revoked_book import MemoryBook
@@ -174,6 +175,13 @@ class MemoryBroker(Broker):
         """The messages that were set aside, newest first."""
         with self.space.changed:
             return list(self.space.dead)[:limit]
+
+    def delayed(self, queues: Iterable[str], limit: int = 1000) -> list[Waiting]:
+        """What is not due yet, of these queues."""
+        wanted = set(queues)
+        with self.space.changed:
+            found = [Waiting(name, raw, due) for due, _, name, _, raw in sorted(self.space.delayed) if name in wanted]
+        return found[:limit]
 
     def retry_dead(self, ids: Iterable[str] | None = None) -> int:
         """Put set-aside messages back in their queues."""

@@ -32,6 +32,7 @@ from celerylite.brokers.base import (
     Settlement,
     Stream,
     Unreadable,
+    Waiting,
 )  # fmt: skip
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
@@ -346,6 +347,14 @@ class RedisBroker(Broker):
     def live_consumers(self) -> int:
         """How many consumers of ours have a lease."""
         return redis_stats.live_consumers(self)
+
+    def delayed(self, queues: Iterable[str], limit: int = 1000) -> list[Waiting]:
+        """What waits in the delayed set for these queues."""
+        return redis_stats.delayed(self, queues, limit)
+
+    def held(self, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
+        """What consumers have taken and not acknowledged."""
+        return redis_stats.held(self, consumer_ids)
 
     def release_delayed(self) -> int:
         """Put all delayed messages at the ends of their queues."""

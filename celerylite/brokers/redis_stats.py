@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import QueueStats
+from celerylite.brokers.base import QueueStats, Waiting
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.message import json_loads
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Entries that are looked at or moved in one step, so that the server is not kept from its other work.
 STEP = 1000
+#: Delayed messages that are looked at for those of some queues.
+LOOK_MOST = 10_000
 
 
 def queue_stats(broker: RedisBroker, queues: Iterable[str]) -> list[QueueStats]:
@@ -41,6 +43,38 @@ def queue_stats(broker: RedisBroker, queues: Iterable[str]) -> list[QueueStats]:
 def live_consumers(broker: RedisBroker) -> int:
     """How many task processes of celerylite's live on this database."""
     return _ask(broker, b"ZCOUNT", broker.key(scripts.LEASES), b"(%f" % time.time(), b"+inf")
+
+
+def delayed(broker: RedisBroker, queues: Iterable[str], limit: int) -> list[Waiting]:
+    """The delayed messages of these queues among the first ones of the set."""
+    wanted, found = set(queues), list[Waiting]()
+    for start in range(0, LOOK_MOST, STEP):
+        end = start + STEP - 1
+        entries = _ask(broker, b"ZRANGE", broker.key(scripts.DELAYED), b"%d" % start, b"%d" % end, b"WITHSCORES")
+        for member, due in zip(entries[::2], entries[1::2], strict=True):
+            list_key, raw = member.split(b"\0", 1)
+            queue = broker.layout.queue_of(list_key)
+            if queue in wanted:
+                found.append(Waiting(queue, raw, float(due)))
+                if len(found) == limit:
+                    return found
+        if len(entries) < 2 * STEP:
+            break
+    return found
+
+
+def held(broker: RedisBroker, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
+    """What consumers hold: the fields of their hashes, `<number>[r]`, NUL, list."""
+    found: dict[str, list[Waiting]] = {}
+    for ident in consumer_ids:
+        key = ident.encode("utf-8", "surrogateescape")
+        fields = _ask(broker, b"HGETALL", broker.key(scripts.HELD) + key)
+        messages = []
+        for tag, raw in zip(fields[::2], fields[1::2], strict=True):
+            number, list_key = tag.split(b"\0", 1)
+            messages.append(Waiting(broker.layout.queue_of(list_key), raw, number=int(number.rstrip(b"r"))))
+        found[ident] = sorted(messages, key=lambda message: message.number)
+    return found
 
 
 def release_delayed(broker: RedisBroker) -> int:

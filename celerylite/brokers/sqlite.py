@@ -27,6 +27,7 @@ from celerylite.brokers.base import (
     QueueStats,
     Settlement,
     Unreadable,
+    Waiting,
 )
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
@@ -192,6 +193,22 @@ class SqliteBroker(Broker):
     def live_consumers(self) -> int:
         """How many consumers of ours have a lease."""
         return self._read("SELECT count(*) FROM consumer WHERE lease > ?", (uptime(),))[0][0]
+
+    def delayed(self, queues: Iterable[str], limit: int = 1000) -> list[Waiting]:
+        """The rows of these queues that are not due yet."""
+        names = list(queues)
+        marks = ",".join("?" * len(names))
+        statement = f"SELECT queue, raw, due FROM message WHERE due IS NOT NULL AND queue IN ({marks})"
+        rows = self._read(f"{statement} ORDER BY due, id LIMIT ?", (*names, limit))
+        return [Waiting(queue, raw, due) for queue, raw, due in rows]
+
+    def held(self, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
+        """The rows that consumers hold; those that were run stay until the next ones are taken."""
+        statement = "SELECT queue, raw, number FROM message WHERE consumer = ? ORDER BY number"
+        return {
+            name: [Waiting(queue, raw, number=number) for queue, raw, number in self._read(statement, (name,))]
+            for name in consumer_ids
+        }
 
     def release_delayed(self) -> int:
         """Let all delayed messages wait in their queues as if they were due."""

@@ -226,6 +226,7 @@ class Transport(virtual.Transport):
         self.database = database(parse(str(client.hostname)))
         self._ear: Ear | None = None
         self._heard: list[str] = []
+        self._woken = False
 
     def establish_connection(self) -> Any:
         """Open the file, so that what is wrong with it shows here."""
@@ -242,7 +243,8 @@ class Transport(virtual.Transport):
             except Empty:
                 pass
             left = SAFETY if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self._woken:
+                self._woken = False
                 raise socket.timeout  # noqa: UP041 (kombu's callers know it by this name)
             for channel in self.channels:
                 channel.sign()
@@ -258,6 +260,12 @@ class Transport(virtual.Transport):
             return
         self._ear.wait(min(seconds, POLL if self._ear.deaf else SAFETY))
         self._ear.hush()
+
+    def wake(self) -> None:
+        """Make a waiting `drain_events` return as if its time were up; any thread may call."""
+        self._woken = True
+        for queue in self._heard:
+            self.database.bells.ring_once(queue_bell(queue))
 
     def _deafen(self) -> None:
         if self._ear is not None:

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 
 from celerylite.utils.clock import uptime
+from celerylite.worker.tally import Tally
 
 #: Bytes kept of a message; pages are only used when they are written.
 RAW_SIZE = 256 * 1024
@@ -75,6 +76,8 @@ class Board:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._map = mmap.mmap(-1, _HEADER + slots * _SLOT)
+        #: How many tasks were started, by name.
+        self.tally = Tally(slots)
         struct.pack_into("<d", self._map, _BORN, uptime())
 
     def born(self) -> float:

@@ -18,6 +18,7 @@ from celerylite.worker.housekeeping import Housekeeping
 from celerylite.worker.loss import Loss
 from celerylite.worker.news import News
 from celerylite.worker.node import LineRoad, Node
+from celerylite.worker.pidbox import Pidbox
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -43,6 +44,7 @@ class ControlProcess:
         directives: Directives,
         pipe: EventPipe,
         health: Health | None = None,
+        consumer: Any = None,
     ) -> None:
         self.board = board
         self.line = line
@@ -55,6 +57,7 @@ class ControlProcess:
         self.news = News(self.node, pipe, options.heartbeat)
         self.node.news = self.news
         self.housekeeping.news = self.news
+        self.pidbox = Pidbox(self.node, consumer)
 
     def run(self) -> int:
         """Work until the parent says stop, or is gone and the task processes are too."""
@@ -67,6 +70,7 @@ class ControlProcess:
         if self.health is not None:
             self.health.serve(self.housekeeping, self.parent_pid)
         self.news.start()
+        self.pidbox.start()
         self.line.send(ready=True)
         while True:
             messages = self.line.receive()
@@ -75,6 +79,7 @@ class ControlProcess:
                 break
             if any(self._handle(message) for message in messages):
                 break
+        self.pidbox.stop()
         self.housekeeping.stop()
         thread.join(10)
         self.news.stop()

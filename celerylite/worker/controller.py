@@ -27,6 +27,7 @@ from celerylite.worker.housekeeping import Housekeeping
 from celerylite.worker.news import INTERVAL, News
 from celerylite.worker.node import LocalRoad, Node, Refused
 from celerylite.worker.options import WorkerOptions
+from celerylite.worker.pidbox import Pidbox
 from celerylite.worker.systemd import Notifier
 from celerylite.worker.task_process import TaskProcess
 
@@ -291,6 +292,8 @@ class WorkController:
         thread.start()
         self.health.serve(housekeeping)
         news.start()
+        pidbox = Pidbox(self.node, None)
+        pidbox.start()
         beat = self._beat_here() if self.beat else None
         try:
             declare_queues(self.app, self.options.queues)
@@ -301,6 +304,7 @@ class WorkController:
             self._task_process = None
             if beat is not None:
                 beat.stop()
+            pidbox.stop()
             housekeeping.stop()
             thread.join()
             news.stop()

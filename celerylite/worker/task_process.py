@@ -226,6 +226,7 @@ class TaskProcess:
             hard, soft = self._limits(request)
             self.board.start(at, delivery.tag, delivery.raw, started, soft, hard, early)
             if self.consumer.begin(delivery, ack=early):
+                self.board.tally.count(at, request.name)
                 if not early:  # `begin` may have given it a new tag
                     self.board.set_tag(at, delivery.tag)
                 request.acknowledged = early
