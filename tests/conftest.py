@@ -21,6 +21,7 @@ import redis
 
 from tests.support.ledger import Ledger
 from tests.support.rabbitmq import RabbitServer
+from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.worker import OURS, THEIRS, WorkerProcess
 
@@ -83,6 +84,15 @@ def make_redis() -> Iterator[Callable[..., RedisServer]]:
     yield make
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Three masters for the whole session; tests name their own queues, and leave the nodes alone."""
+    cluster = RedisCluster().start()
+    yield cluster
+    gc.collect()
+    cluster.close()
 
 
 # -- RabbitMQ

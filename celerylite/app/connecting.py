@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from celerylite.transports import for_kombu
+
 if TYPE_CHECKING:
     from celerylite.brokers.base import Broker
 
@@ -248,7 +250,7 @@ def _parsed(parts: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     The connection is the same one. But kombu imports the transport to take a URL apart, and redis-py and asyncio
     (10 MB, 0.1 s) with it, which those that only send tasks, and the task processes, never need.
     """
-    url = parts["hostname"]
+    url = parts["hostname"] = for_kombu(parts["hostname"])
     urls = list(url) if isinstance(url, list | tuple) else url.split(";") if isinstance(url, str) else [""]
     first = urls[0] if urls else ""
     if not isinstance(first, str) or not first.startswith("redis://") or "?" in first or parts["transport"]:

@@ -1,6 +1,7 @@
 """Result stores: what keeps the results of tasks, and `by_url`, which finds one by its name or URL.
 
     redis://  rediss://  redis+socket://  sentinel://    backends.redis
+    redis+cluster://  rediss+cluster://                  backends.redis_cluster
     sqlite:///FILE                                       backends.sqlite
     rpc://                                               backends.rpc (messages back to the caller)
     cache+memory://                                      backends.cache (within one process)
@@ -24,6 +25,8 @@ BACKEND_ALIASES = {
     "rediss": "celerylite.backends.redis:RedisBackend",
     "socket": "celerylite.backends.redis:RedisBackend",
     "sentinel": "celerylite.backends.redis:SentinelBackend",
+    "redis+cluster": "celerylite.backends.redis_cluster:ClusterBackend",
+    "rediss+cluster": "celerylite.backends.redis_cluster:ClusterBackend",
     "sqlite": "celerylite.backends.sqlite:SqliteBackend",
     "cache": "celerylite.backends.cache:CacheBackend",
     "rpc": "celerylite.backends.rpc:RPCBackend",
@@ -58,7 +61,7 @@ def by_url(backend: Any = None, loader: Any = None) -> tuple[Any, str | None]:
     if not isinstance(backend, str) or "://" not in backend:
         return by_name(backend, loader), None
     url, scheme = backend, backend.partition("://")[0]
-    if "+" in scheme:
+    if "+" in scheme and scheme not in BACKEND_ALIASES:
         scheme, url = url.split("+", 1)
     return by_name(scheme, loader), url
 

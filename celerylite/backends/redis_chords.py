@@ -53,6 +53,10 @@ class RedisChords:
     def _ended_chords(self) -> bytes:
         return self._global_keyprefix().encode() + CHORDS.encode()  # type: ignore[attr-defined]
 
+    def _book_of(self, group_id: str) -> bytes:
+        """Where a chord is noted whose header has ended."""
+        return self._ended_chords
+
     # -- before
 
     def start_chords(self, chords: Sequence[Any]) -> list[Message]:
@@ -106,7 +110,7 @@ class RedisChords:
             b"PART", self.get_key_for_group(part.group_id), part.task_id.encode() + b":" + index, index,  # type: ignore[attr-defined]
             _bytes(self.encode([1, part.task_id, part.state, part.result])),  # type: ignore[attr-defined]
             b"1" if self._ordered else b"0", b"%d" % self._chord_ttl, b"%d" % (self.expires or 0),
-            self._written_body(part), "\0".join(about).encode(), self._ended_chords,
+            self._written_body(part), "\0".join(about).encode(), self._book_of(part.group_id),
         )  # fmt: skip
 
     def _written_body(self, part: Part) -> bytes:
@@ -135,7 +139,7 @@ class RedisChords:
             if state in self.EXCEPTION_STATES:  # type: ignore[attr-defined]
                 result = self.exception_to_python(result)  # type: ignore[attr-defined]
             parts.append((part_id, state, result))
-        chord = EndedChord(self.get_key_for_group(group_id), self._ended_chords, about)  # type: ignore[attr-defined]
+        chord = EndedChord(self.get_key_for_group(group_id), self._book_of(group_id), about)  # type: ignore[attr-defined]
         header = result_from_tuple(self.decode(saved)["result"], self.app) if saved else None  # type: ignore[attr-defined]
         return Ended(
             group_id, task_id, root_id or None, int(priority) if priority else None,

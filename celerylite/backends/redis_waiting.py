@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import states
 from celerylite.backends.redis_listener import E_RETRY_LIMIT, Watch
-from celerylite.brokers.redis_link import pack
 from celerylite.exceptions import TimeoutError
 
 if TYPE_CHECKING:
@@ -84,9 +83,8 @@ class Wait:
 
     def _read(self) -> Iterator[Found]:
         keys = list(self._pending)
-        command = pack(b"GET", *keys) if len(keys) == 1 else pack(b"MGET", *keys)
-        found = self._backend._retrying(lambda: self._backend._call(command), self._deadline, self._gave_up)
-        for key, record in zip(keys, [found] if len(keys) == 1 else found, strict=True):
+        found = self._backend._retrying(lambda: self._backend.mget(keys), self._deadline, self._gave_up)
+        for key, record in zip(keys, found, strict=True):
             if record is not None:
                 yield from self._look(key, record)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celerylite import brokers
+from celerylite import brokers, transports
 from celerylite.beat.runs import Run
 from celerylite.brokers.base import Claim, Notebook
 from celerylite.exceptions import ImproperlyConfigured
@@ -142,7 +142,8 @@ def _result_store(app: Celery) -> Broker | None:
     if not isinstance(url, str) or "://" not in url:
         return None
     options: dict[str, Any] = dict(app.conf.result_backend_transport_options or {})
-    connection = app.amqp.Connection(url, ssl=app.conf.redis_backend_use_ssl, transport_options=options)
+    where = transports.for_kombu(url)
+    connection = app.amqp.Connection(where, ssl=app.conf.redis_backend_use_ssl, transport_options=options)
     try:
         place = brokers.connect(app, connection)
     except (ImproperlyConfigured, KeyError):

@@ -47,6 +47,7 @@ def migrate(ctx: Context, source: str, destination: str, **options: Any) -> None
 def _connection(app: Any, url: str) -> Connection:
     """With the app's options (TLS, `master_name` …) where it is the same kind of broker as the app's."""
     transports.register()
+    url = transports.for_kombu(url)
     own = app.connection_for_write()
     same = Connection(url).transport_cls == own.transport_cls
     return app.connection_for_write(url) if same else Connection(url)

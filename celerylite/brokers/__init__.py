@@ -20,6 +20,9 @@ __all__ = [
 #: kombu transports whose task plane we run ourselves.
 REDIS_TRANSPORTS = frozenset(("redis", "rediss", "sentinel", "redis+socket"))
 
+#: The names under which kombu knows our transport on a Redis Cluster.
+CLUSTER_TRANSPORTS = frozenset(("rediscluster", "redisscluster"))
+
 #: What to install for the transports of kombu that need more than kombu itself.
 DRIVERS = {
     "azureservicebus": "azureservicebus",
@@ -75,6 +78,10 @@ def _connect(app: Any, connection: Connection | None, worker: str, find_queue: C
         from celerylite.brokers.redis import RedisBroker
 
         return RedisBroker(connection, worker=worker, dead_limit=dead_limit)
+    if name in CLUSTER_TRANSPORTS:
+        from celerylite.brokers.redis_cluster_broker import ClusterBroker
+
+        return ClusterBroker(connection, worker=worker, dead_limit=dead_limit)
     if name == "memory":
         from celerylite.brokers.memory import MemoryBroker
 

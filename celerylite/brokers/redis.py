@@ -64,6 +64,9 @@ class RedisBroker(Broker):
     """The sending side on Redis. Threads each borrow a link; a forked child starts with none."""
 
     connection_errors = (LinkError, OSError)
+    connector: Connector
+    #: Whether the servers are a Redis Cluster.
+    clustered = False
 
     def __init__(self, connection: Connection, *, worker: str = "", dead_limit: int = 10_000) -> None:
         self.connector = Connector(connection)
@@ -322,6 +325,9 @@ class RedisBroker(Broker):
     def _dead_records(self, limit: int) -> list[bytes]:
         return self._call([pack(b"LRANGE", self.key(scripts.DEAD), b"0", b"%d" % (limit - 1))])[0]
 
+    def _dead_key(self, record: bytes) -> bytes:
+        return self.key(scripts.DEAD)
+
     def retry_dead(self, ids: Iterable[str] | None = None) -> int:
         """Put set-aside messages back at the end of their queues, unchanged."""
         wanted = None if ids is None else set(ids)
@@ -329,9 +335,8 @@ class RedisBroker(Broker):
         for record in reversed(self._dead_records(0)):
             letter = _letter(record)
             if wanted is None or letter.id in wanted or letter.task_id in wanted:
-                command = pack(
-                    b"EVALSHA", scripts.REVIVE.sha, b"2", self.key(scripts.DEAD), _list_of(record), record, letter.raw
-                )
+                keys = (self._dead_key(record), _list_of(record))
+                command = pack(b"EVALSHA", scripts.REVIVE.sha, b"2", *keys, record, letter.raw)
                 moved += self._call([command])[0]
         return moved
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The oldest release that can, and a command that came with it.
 OLDEST, NEW_COMMAND = "6.2", b"BLMOVE"
 
-CLUSTER = "a node of a Redis Cluster, which cannot carry tasks: name a single server, or Sentinels (sentinel://)"
+CLUSTER = "a node of a Redis Cluster: write redis+cluster:// (rediss+cluster:// with TLS) instead of redis://"
 #: What a user needs who only sends; `~celerylite.*` is for delayed messages.
 SENDING = "~_kombu.* ~celerylite.* +@write +@scripting +@connection +time +zcount"
 #: The commands that a worker's user needs; keys and channels depend on the project.
@@ -28,7 +28,7 @@ COMMANDS = "+@read +@write +@connection +@transaction +@scripting +@pubsub +time
 def check(broker: RedisBroker, link: Link, queues: Iterable[str]) -> None:
     """Raise `LinkError`, naming what is missing, where a worker of these queues could not work."""
     info = _info(link)
-    if info.get("cluster_enabled") == "1":
+    if info.get("cluster_enabled") == "1" and not broker.clustered:
         raise LinkError(f"{broker.connector.uri}: {CLUSTER}")
     if _lacks(link, NEW_COMMAND):
         release = f"Redis {info.get('redis_version', '?')}"

@@ -91,8 +91,11 @@ class RedisConsumer(Enduring, Settling, Consumer):
         self._turn = 0
         self._order = self.broker.layout.order(self.queues)
         self._primary = self.broker.list_key(self.queues[0]) if self.queues else b""
-        kind = "s" if self.serial else "t"
-        self.id = f"{kind}{os.urandom(8).hex()}@{self._primary.decode('utf-8', 'surrogateescape')}"
+        self.rename(f"{'s' if self.serial else 't'}{os.urandom(8).hex()}")
+
+    def rename(self, name: str) -> None:
+        """Hold messages under the id that begins so from now on; nothing must be held."""
+        self.id = f"{name}@{self._primary.decode('utf-8', 'surrogateescape')}"
         ident = self.id.encode("utf-8", "surrogateescape")
         key = self.broker.key
         self._ident = ident
@@ -361,7 +364,7 @@ class RedisConsumer(Enduring, Settling, Consumer):
         self._move(scripts.BURY, delivery, self.broker.key(scripts.DEAD), record, b"%d" % self.broker.dead_limit)
 
     def _move(self, script: Script, delivery: Held, key: bytes, *args: bytes) -> None:
-        keys = (self._held, self._inbox, b"", key)  # nobody needs to tell us what we let go ourselves
+        keys = (self._held, self._inbox, self._held, key)  # nobody needs to tell us what we let go ourselves
         command = pack(b"EVALSHA", script.sha, b"4", *keys, *name_of(delivery.tag, delivery.raw), *args)
         with self._writing as link:
             self._posting(lambda: link.post(command))

@@ -234,6 +234,17 @@ class RedisKeeper(Waking, Keeper):
 
         Messages in lists on which nobody blocks are noticed here; `blocked` names the connections of consumers to wake.
         """
+        tracking, timeout = self.look(timeout, lambda: self._unblock(blocked()))
+        if self.watch_link.readable(timeout, self._wake_read):
+            self.heed()
+            return True
+        self._drain_wake()
+        return not tracking
+
+    def look(self, timeout: float, wake: Callable[[], object]) -> tuple[bool, float]:
+        """Before a wait: `wake` consumers if there is something in lists on which nobody blocks. Returns whether the
+        server will tell of changes, and how long to wait at most.
+        """
         tracking = self._watch()
         self._fanout.deliver(self.link)
         if not tracking:
@@ -242,16 +253,16 @@ class RedisKeeper(Waking, Keeper):
         if self._look and lists:
             self._look = bool(self.link.call(pack(b"EXISTS", *lists)))
             if self._look:
-                self._unblock(blocked())
+                wake()
                 timeout = min(timeout, LOOK_AGAIN)  # they stay there while everybody is busy
-        if self.watch_link.readable(timeout, self._wake_read):
-            self.watch_link.read()
-            # Many changes in a row are one: whoever floods the delayed set must not keep us spinning.
-            time.sleep(max(0.0, self._last_change + CHANGES_APART - time.monotonic()))
-            self._last_change = time.monotonic()
-            return True
-        self._drain_wake()
-        return not tracking
+        return tracking, timeout
+
+    def heed(self) -> None:
+        """Read what the server tells."""
+        self.watch_link.read()
+        # Many changes in a row are one: whoever floods the delayed set must not keep us spinning.
+        time.sleep(max(0.0, self._last_change + CHANGES_APART - time.monotonic()))
+        self._last_change = time.monotonic()
 
     def _lists(self) -> list[bytes]:
         """Every list but the one on which the consumers block themselves."""

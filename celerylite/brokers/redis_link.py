@@ -153,6 +153,15 @@ class Link:
         self._unanswered.append((None, on_reply))
         self._write(command)
 
+    def send_many(self, commands: Iterable[tuple[bytes, OnReply]]) -> None:
+        """As `send`, in one write."""
+        self.open()
+        data = []
+        for command, on_reply in commands:
+            self._unanswered.append((None, on_reply))
+            data.append(command)
+        self._write(b"".join(data))
+
     def call(self, command: bytes) -> Any:
         """Send and wait for the reply; raises `ReplyError` for a refusal, `LinkError` when the connection breaks."""
         return self.call_many((command,))[0]
@@ -251,6 +260,10 @@ class Link:
             held.clear()
             self.on_sent()
 
+    def _passing(self, error: ReplyError) -> LinkError | None:
+        """What to raise for an error that will not come again on another connection; None for others."""
+        return LinkError(str(error)) if is_passing(error) else None
+
     def _hand_out(self, reply: Any) -> None:
         if not self._unanswered:
             if self._on_message is not None:
@@ -259,10 +272,10 @@ class Link:
             self.drop()
             raise LinkError("Redis sent a reply that nobody asked for")
         command, on_reply = self._unanswered[0]
-        if type(reply) is ReplyError and is_passing(reply):
+        if type(reply) is ReplyError and (trouble := self._passing(reply)) is not None:
             # The entry stays first in line if it was posted: it is sent again after the reconnect.
             self.drop()
-            raise LinkError(str(reply))
+            raise trouble
         self._unanswered.popleft()
         if on_reply is not None:
             on_reply(reply)

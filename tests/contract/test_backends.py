@@ -59,6 +59,7 @@ STORES = {
     "sqlite-pickle": ("sqlite", PICKLE),
     "sqlite-compressed": ("sqlite", {"result_compression": "zlib"}),
     "sqlite-prefix": ("sqlite", {"result_backend_transport_options": {"global_keyprefix": "mine"}}),
+    "redis_cluster": ("redis_cluster", JSON),
     "redis-pickle": ("redis", PICKLE),
     "redis-msgpack": ("redis", {"result_serializer": "msgpack", "accept_content": ["msgpack"]}),
     "redis-yaml": ("redis", {"result_serializer": "yaml", "accept_content": ["yaml"]}),
@@ -67,14 +68,16 @@ STORES = {
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if "cluster" in name else name for name in STORES])
 def store(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The store of an app, one kind after the other."""
     url, settings = STORES[request.param]
     for package in ("msgpack", "yaml"):
         if package == settings.get("result_serializer"):
             pytest.importorskip(package)
-    if url == "redis":
+    if url == "redis_cluster":
+        url = request.getfixturevalue("redis_cluster").url
+    elif url == "redis":
         url = request.getfixturevalue("redis_url")
     elif url == "sqlite":
         url = f"sqlite:///{request.getfixturevalue('tmp_path')}/results.db"

@@ -15,12 +15,14 @@ from celerylite.result import GroupResult
 from celerylite.utils.uuids import uuid
 
 BODY = {"task": "body", "args": [], "kwargs": {}, "options": {"task_id": "b"}, "subtask_type": None, "immutable": False}
-STORES = ["redis", "redis, in any order", "cache", "sqlite"]
+STORES = ["redis", "redis, in any order", "cache", "sqlite", pytest.param("cluster", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(params=STORES)
 def app(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Celery:
     url = {"cache": "cache+memory://", "sqlite": f"sqlite:///{tmp_path}/results.db"}.get(request.param, redis_url)
+    if request.param == "cluster":
+        url = request.getfixturevalue("redis_cluster").url
     app = Celery("chords", broker="memory://", backend=url, set_as_current=False)
     if request.param == "redis, in any order":
         app.conf.result_backend_transport_options = {"result_chord_ordered": False}

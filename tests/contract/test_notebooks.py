@@ -14,7 +14,7 @@ from celerylite import Celery
 from celerylite.brokers.base import Broker, Claim
 from celerylite.message import Message
 
-BROKERS = ("memory", "redis", "sqlite")
+BROKERS = ("memory", "redis", "sqlite", pytest.param("redis_cluster", marks=pytest.mark.slow))
 QUEUE = "ticks"
 
 
@@ -22,6 +22,10 @@ QUEUE = "ticks"
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
+    elif request.param == "redis_cluster":
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        url = cluster.url
     elif request.param == "sqlite":
         url = f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db"
     else:
