@@ -120,7 +120,7 @@ def test_a_node_of_a_cluster(make_redis: Callable[..., RedisServer]) -> None:
     client = make_app(OURS, make_redis(port=port, extra=("--cluster-enabled", "yes")).url(), "disabled://")
     broker = client.broker
     assert isinstance(broker, RedisBroker)
-    with pytest.raises(LinkError, match="a node of a Redis Cluster, which cannot carry tasks"):
+    with pytest.raises(LinkError, match=r"a node of a Redis Cluster: write redis\+cluster://"):
         redis_access.check(broker, broker.new_link(), ["celery"])
     moved = redis_access.refused_to_send(ReplyError("MOVED 1 host:1"), broker, [b"celery"])
     assert isinstance(moved, OperationalError)
