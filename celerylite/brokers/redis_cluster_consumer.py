@@ -49,7 +49,7 @@ class QueueConsumer(RedisConsumer):
     def _may_block_at_once(self) -> bool:
         return self.alone and super()._may_block_at_once()
 
-    def _complain(self, exc: Exception) -> None:
+    def _complain(self, exc: BaseException) -> None:
         if isinstance(exc, Moved):
             logger.info("Queue %s: %s", self.queues[0], exc, extra={"action": "slot_moved"})
             if not str(exc).startswith("MOVED"):

@@ -111,6 +111,10 @@ class ClusterKeeper(Waking, Keeper):
 
     # -- the contract
 
+    def connected(self) -> bool:
+        """Whether the nodes of all queues are there."""
+        return all(part.connected() and not part.broken for part in self.parts.values())
+
     def listen(self) -> None:
         """Subscribe to fan-out exchanges, if this worker has queues there."""
         for part in self.parts.values():
