@@ -166,9 +166,14 @@ class AMQP:
         """Forget everything that was worked out from settings."""
         self._rtable = None
         self._unsure = True
-        for name in ("router", "create_task_message", "answers_by_queue"):
+        for name in ("router", "create_task_message", "answers_by_queue", "sends_sent_event"):
             self.__dict__.pop(name, None)
         self._plain.clear()
+
+    @cached_property
+    def sends_sent_event(self) -> bool:
+        """Whether each call is told to monitors."""
+        return bool(self.app.conf.task_send_sent_event)
 
     @cached_property
     def answers_by_queue(self) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from time import time
 from typing import TYPE_CHECKING, Any
 
+from celerylite.app.publishing import sent_event
 from celerylite.events.outlet import Outlet
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
+    from celerylite.app.sending import Outgoing
 
 
 class Events:
@@ -49,6 +52,23 @@ class Events:
             )
 
     @cached_property
-    def outlet(self) -> Outlet:
-        """What this process tells on its own: `task-sent`."""
+    def _outlet(self) -> Outlet:
         return Outlet(self.app)
+
+    def tell_sent(self, calls: Iterable[Outgoing]) -> None:
+        """Send `task-sent` for calls that are on their way; one that the broker does not take is dropped."""
+        tasks, outlet = self.app.tasks, self._outlet
+        parcels = []
+        for call in calls:
+            task, headers, to = tasks.get(call.name), call.headers, call.to
+            if "id" in headers and (task is None or task.send_events):
+                fields = sent_event(headers)
+                fields.update(queue=to.queue_name, exchange=_name(to.exchange), routing_key=to.routing_key)
+                fields.update(timestamp=time(), type="task-sent")
+                parcels.append((outlet.stamp(fields), "task.sent"))
+        if parcels:
+            outlet.send(parcels)
+
+
+def _name(exchange: Any) -> str:
+    return exchange if isinstance(exchange, str) else getattr(exchange, "name", None) or ""

@@ -141,12 +141,14 @@ class Sending:
         headers, to = call.headers, call.to
         producer = producer or publisher
         if producer is None and connection is None and (dispatch := current.get()) is not None:
-            _add(dispatch, call)
+            self._add(dispatch, call)
         elif producer is not None or connection is not None:
             self._send_with_kombu(call, producer, connection)
         else:
             self.broker.publish(call.written(), retry=to.retry, policy=to.policy)
             announce_published(name, headers, call.body, to)
+            if self.amqp.sends_sent_event:
+                self.events.tell_sent([call])
         return self._result_of(call, result_cls, add_to_parent)
 
     def sends_plainly(self: Any, options: dict[str, Any]) -> bool:
@@ -168,6 +170,8 @@ class Sending:
         to = call.to
         self.broker.publish(call.written(), retry=to.retry, policy=to.policy)
         announce_published(call.name, call.headers, call.body, to)
+        if self.amqp.sends_sent_event:
+            self.events.tell_sent([call])
         return self._result_of(call, None, True)
 
     def send_tasks(self: Any, calls: Iterable[Any]) -> list[AsyncResult[Any]]:
@@ -201,6 +205,8 @@ class Sending:
         if signals.after_task_publish.receivers:
             for call in composed:
                 announce_published(call.name, call.headers, call.body, call.to)
+        if self.amqp.sends_sent_event:
+            self.events.tell_sent(composed)
         results.extend([self._result_of(call, None, True) for call in composed])
 
     # what signatures send
@@ -220,7 +226,7 @@ class Sending:
                 call = partial(self.send_task, task) if by_name else task.apply_async
                 return call(args, kwargs, **options)
         composed = self._compose_bulk((task, args, kwargs, options), uuid(), self.amqp.writes_plainly)
-        _add(dispatch, composed)
+        self._add(dispatch, composed)
         return self._result_of(composed, None, add_to_parent)
 
     def _send_dispatch(self: Any, dispatch: Dispatch, producer: Any = None, connection: Any = None) -> None:
@@ -239,6 +245,16 @@ class Sending:
                     stream.send(batch, retry=dispatch.retry, policy=dispatch.policy, then=_nothing)
         for call in dispatch.calls:
             announce_published(call.name, call.headers, call.body, call.to)
+        if self.amqp.sends_sent_event:
+            self.events.tell_sent(dispatch.calls)
+
+    def _add(self: Any, dispatch: Dispatch, call: Outgoing) -> None:
+        """Add a call to what is collected."""
+        if not dispatch.messages:
+            dispatch.retry, dispatch.policy = call.to.retry, call.to.policy
+        dispatch.messages.append(call.written())
+        if signals.after_task_publish.receivers or self.amqp.sends_sent_event:
+            dispatch.calls.append(call)
 
     def _compose_bulk(self: Any, call: Any, task_id: str, plain: bool) -> Outgoing:
         """One call of `send_tasks`; `plain` where the app writes its messages as usual."""
@@ -414,17 +430,11 @@ class Sending:
         announce_publish(call.name, headers, call.body, properties, to)
         self.amqp.publish_with(producer, call.body, headers, properties, to)
         announce_published(call.name, headers, call.body, to)
+        if self.amqp.sends_sent_event:
+            self.events.tell_sent([call])
 
 
 _SEND_TASK = Sending.send_task
-
-
-def _add(dispatch: Dispatch, call: Outgoing) -> None:
-    if not dispatch.messages:
-        dispatch.retry, dispatch.policy = call.to.retry, call.to.policy
-    dispatch.messages.append(call.written())
-    if signals.after_task_publish.receivers:
-        dispatch.calls.append(call)
 
 
 def _put(message: Any, place: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Dispatch:
         self.result: Any = None
         self.messages: list[Message] = []
         self.chords: list[ChordStart] = []
-        #: The calls behind the messages; kept only where `after_task_publish` has receivers.
+        #: The calls behind the messages; kept only where somebody is told of them (`after_task_publish`, `task-sent`).
         self.calls: list[Any] = []
         #: Whether and how sending is tried again, as the first call wants it.
         self.retry: bool = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ logger = logging.getLogger("celery.events")
 
 #: As RabbitMQ has it: not kept on disk.
 TRANSIENT = 1
+#: A connection that was closed meanwhile is opened again; a broker that is away is not waited for.
+ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
 #: Seconds between two words about a broker that takes no events.
 QUIET = 60.0
 
@@ -37,7 +40,6 @@ class Outlet:
         self.app = app
         self._given = hostname, pid
         self._complain_at = 0.0
-        self._kombu: Any = None
         self._begin()
         after_fork(self._begin)
 
@@ -45,7 +47,9 @@ class Outlet:
         """In a new process: another name, and no connection."""
         hostname, pid = self._given
         self.hostname, self.pid = hostname or anon_nodename(), pid or os.getpid()
-        self._kombu = None
+        self._kombu: Any = None
+        #: kombu's producers are not for two threads at a time.
+        self._lock = threading.Lock()
 
     def stamp(self, event: dict[str, Any], offset: float | None = None) -> dict[str, Any]:
         """The event with its node, its place in time and our clock, in Celery's order of fields."""
@@ -62,7 +66,8 @@ class Outlet:
         broker = self.app.broker if broker is None else broker
         try:
             if not broker.announce([self._message(*parcel) for parcel in parcels]):
-                self._send_by_kombu(parcels)
+                with self._lock:
+                    self._send_by_kombu(parcels)
         except Exception as exc:  # a border: transports of any make raise what they like
             self._kombu = None
             if uptime() >= self._complain_at:
@@ -85,7 +90,7 @@ class Outlet:
             connection.ensure_connection(max_retries=1, timeout=self.app.conf.broker_connection_timeout)
             self._kombu = self.app.events.Dispatcher(connection, self.hostname, buffer_while_offline=False)
         for body, routing_key in parcels:
-            self._kombu._publish(body, self._kombu.producer, routing_key)
+            self._kombu._publish(body, self._kombu.producer, routing_key, retry=True, retry_policy=ONCE_MORE)
 
     def close(self) -> None:
         """Let go of kombu's connection."""

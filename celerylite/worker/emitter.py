@@ -11,10 +11,14 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from celerylite import states
+from celerylite.app.publishing import anonymous_name, sent_event
 from celerylite.execution import safe_repr
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from celerylite.execution import Outcome
+    from celerylite.message import Message
     from celerylite.worker.event_pipe import EventPipe
     from celerylite.worker.request import Request
 
@@ -55,6 +59,14 @@ class Emitter:
                 self._dropped += len(events) - bool(self._dropped)
 
     # -- the life of a task
+
+    def sent(self, messages: Iterable[Message]) -> None:
+        """What follows a task is on its way. These calls are told whether events are on or not, as a client's are."""
+        for message in messages:
+            if "id" in message.headers:
+                queue = getattr(message.queue, "name", None) or (None if message.exchange else message.routing_key)
+                place = {"queue": queue, "exchange": message.exchange, "routing_key": message.routing_key}
+                self.tell("task-sent", hostname=anonymous_name(), **sent_event(message.headers), **place)
 
     def received(self, request: Request) -> None:
         """A worker has the task."""

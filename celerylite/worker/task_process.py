@@ -90,6 +90,7 @@ class TaskProcess:
         self.intake = Intake(app, options, self.consumer, broker, self.directives)
         #: Whom to tell of each task; None while events are off.
         self.events: Emitter | None = None
+        self._emitter: Emitter | None = None
         self._same_server = is_one_server(app, broker)
         #: Whether the main thread is inside a task's function.
         self._in_call = False
@@ -106,6 +107,8 @@ class TaskProcess:
 
     def watch(self, emitter: Emitter) -> None:
         """Have `emitter` tell of the tasks whenever events are on."""
+
+        self._emitter = emitter
 
         def switch(directive: Any = None) -> None:
             self.events = self.intake.events = emitter if self.directives.events else None
@@ -360,6 +363,8 @@ class TaskProcess:
                 self.consumer.push()  # hooks and signals come next, and may take their time
         else:
             self._settle_apart(request, record, following, ack=not (acked or keep or refused))
+        if following is not None and self._emitter is not None and self.app.amqp.sends_sent_event:
+            self._emitter.sent(following.messages)
         if keep:
             self.consumer.bury(delivery, "failed, and acks_on_failure is off")
         elif refused:

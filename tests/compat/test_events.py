@@ -143,3 +143,69 @@ def test_failures_and_expiry(listener: Listener, call: Callable[..., Any]) -> No
     (revoked,) = listener.of(expired.id)
     assert revoked.keys() == FIELDS["task-revoked"] | ALL
     assert (revoked["terminated"], revoked["signum"], revoked["expired"]) == (False, None, True)
+
+
+def test_retries(listener: Listener, call: Callable[..., Any]) -> None:
+    result = call("t.flaky", 1)
+    listener.wait_for(result.id, "task-succeeded")
+    received, started, retried, again, *_ = events = listener.of(result.id)
+    assert [event["type"] for event in events] == [
+        "task-received", "task-started", "task-retried", "task-received", "task-started", "task-succeeded",
+    ]  # fmt: skip
+    assert retried.keys() == FIELDS["task-retried"] | ALL
+    assert (received["retries"], again["retries"]) == (0, 1)
+    assert again["eta"] and not received["eta"]
+
+
+def test_a_client_tells_of_its_calls(listener: Listener, module_site: Site) -> None:
+    """By every road: one call, many in one trip, a chain whose second step the worker sends."""
+    client = module_site.client(OURS, task_send_sent_event=True)
+    add = client.tasks["t.add"]
+    ids = [add.delay(1, 1).id, add.apply_async((1, 2), countdown=0.01).id, client.send_task("t.add", (1, 3)).id]
+    ids += [result.id for result in client.send_tasks([add.s(1, 4), add.s(1, 5)])]
+    ids.append((add.s(1, 6)).apply_async().id)
+    for task_id in ids:
+        listener.wait_for(task_id, "task-sent")
+        (event,) = (event for event in listener.of(task_id) if event["type"] == "task-sent")
+        assert event.keys() == FIELDS["task-sent"] | ALL
+        assert event["hostname"].startswith("gen")
+        assert (event["name"], event["queue"], event["exchange"], event["routing_key"]) == (
+            "t.add", "celery", "", "celery",
+        )  # fmt: skip
+
+
+def test_nothing_is_told_while_events_are_off(module_site: Site, listener: Listener) -> None:
+    """Of a quiet worker only heartbeats are heard; the tasks in another queue are its own."""
+    quiet = module_site.worker("-c", "1", "-n", "quiet@here", "-Q", "quiet", "--heartbeat-interval", "1")
+    silent = module_site.worker("-c", "1", "-n", "silent@here", "-Q", "silent", "-E", "--without-heartbeat")
+    client = module_site.client(OURS)
+    results = [client.tasks["t.add"].apply_async((1, 2), queue=queue) for queue in ("quiet", "silent")]
+    assert [result.get(timeout=20) for result in results] == [3, 3]
+    listener.wait_for(results[1].id, "task-succeeded")
+    wait_for(lambda: "quiet@here" in listener.state.workers, 20, "a heartbeat of the quiet worker")
+    assert quiet.terminate() == silent.terminate() == 0
+    wait_for(
+        lambda: any(e["type"] == "worker-offline" and e["hostname"] == "quiet@here" for e in listener.heard), 20,
+        "the quiet worker's goodbye",
+    )  # fmt: skip
+    assert listener.of(results[0].id) == []
+    assert not any(e["type"].startswith("worker-") and e["hostname"] == "silent@here" for e in listener.heard)
+
+
+def test_ours_hears_celerys_worker(module_site: Site) -> None:
+    theirs = module_site.worker("-c", "1", "-E", "-n", "theirs@here", "-Q", "theirs", program=THEIRS)
+    listener = Listener(module_site, OURS)
+    client = module_site.client(THEIRS, task_send_sent_event=True)
+    result = client.tasks["t.add"].apply_async((2, 3), queue="theirs")
+    listener.wait_for(result.id, "task-succeeded")
+    listener.wait_for(result.id, "task-sent")
+    for event in listener.of(result.id):
+        assert event.keys() == FIELDS[event["type"]] | ALL
+    task = listener.state.tasks[result.id]
+    assert (task.state, task.worker.hostname, task.result, task.routing_key) == (
+        "SUCCESS", "theirs@here", "5", "theirs",
+    )  # fmt: skip
+    wait_for(lambda: listener.state.workers["theirs@here"].alive, 20, "a heartbeat of Celery's worker")
+    theirs.terminate()
+    wait_for(lambda: not listener.state.workers["theirs@here"].alive, 20, "its goodbye")
+    listener.close()
