@@ -12,11 +12,14 @@ _HEAD = struct.Struct(">BHI")
 _CONTENT = struct.Struct(">HHQH")
 _U32, _I32, _I64, _DOUBLE = struct.Struct(">I"), struct.Struct(">i"), struct.Struct(">q"), struct.Struct(">d")
 _U64 = struct.Struct(">Q")
+_U16, _CLASS_METHOD = struct.Struct(">H"), struct.Struct(">HH")
 _ACK = struct.Struct(">HHQB")
 END = b"\xce"
 METHOD, HEADER, BODY = 1, 2, 3
 #: Class and method of basic.deliver, as they stand in a frame.
 DELIVER = b"\x00\x3c\x00\x3c"
+#: The same of channel.close.
+CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 _PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
 
 #: The properties in the order of their flags, from the highest bit; "s" is a short string, "t" a table, "b" an octet.
@@ -45,6 +48,13 @@ def read_deliver(payload: bytes) -> tuple[str, int, bool, str, str]:
     end = at + 1 + payload[at]
     exchange = payload[at + 1 : end].decode()
     return tag, delivery_tag, redelivered, exchange, payload[end + 1 : end + 1 + payload[end]].decode()
+
+
+def read_close(payload: bytes) -> tuple[int, str, tuple[int, int]]:
+    """channel.close: code, reason, class and method of what was wrong."""
+    (code,) = _U16.unpack_from(payload, 4)
+    end = 7 + payload[6]
+    return code, payload[7:end].decode("utf-8", "replace"), _CLASS_METHOD.unpack_from(payload, end)
 
 
 def read_header(payload: bytes) -> tuple[int, dict[str, Any]]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from amqp.exceptions import ChannelError, error_for_code
+
 from celerylite.brokers import amqp_frames as frames
 from celerylite.message import Message
 
@@ -40,7 +42,7 @@ class Inbox:
             transport._quick_recv = read
 
     def read(self) -> None:
-        """Read until nothing more is there. Raises py-amqp's errors."""
+        """Read until nothing more is there. Raises py-amqp's errors; of no use afterwards."""
         transport = self._amqp.transport
         try:
             with transport.having_timeout(0):
@@ -53,6 +55,8 @@ class Inbox:
         self._amqp.bytes_recv += 1
         if kind == frames.METHOD and channel == self._channel and payload.startswith(frames.DELIVER):
             self._frames = [(kind, channel, payload)]
+        elif kind == frames.METHOD and channel == self._channel and payload.startswith(frames.CHANNEL_CLOSE):
+            raise _closed(payload)
         elif self._frames and channel == self._channel:
             self._go_on(kind, channel, payload)
         else:
@@ -98,3 +102,12 @@ class Inbox:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         message = Message(headers, body, content_type, encoding, properties, exchange, routing_key)
         self._delivered(tag, delivery_tag, message)
+
+
+def _closed(payload: bytes) -> Exception:
+    """The server has closed the channel. py-amqp would open it again, and in vain wait for that while it must not wait:
+    the error would be lost, and the consumers with it.
+    """
+    code, text, method = frames.read_close(payload)
+    error: Exception = error_for_code(code, text, method, ChannelError)
+    return error

@@ -1,32 +1,16 @@
-"""Beside `kombu_consumer`: what it holds, and the thread that looks after it while a task keeps its process busy."""
+"""Beside `kombu_consumer`: the thread that looks after it while a task keeps its process busy."""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from celerylite.brokers.base import Delivery
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from celerylite.brokers.kombu_consumer import KombuConsumer
-    from celerylite.message import Message
 
 #: Seconds between heartbeats, if neither settings nor server say otherwise.
 HEARTBEAT = 60.0
-
-
-@dataclass(slots=True, eq=False)
-class Held(Delivery):
-    """A message that this consumer holds; `tag` is for the board, `delivery_tag` the server's."""
-
-    message: Message
-    delivery_tag: Any
-    #: Which connection it came over; on another one its tag means nothing.
-    generation: int
-    #: False where the queue is consumed without acknowledgements.
-    acks: bool
 
 
 class Minder(threading.Thread):
