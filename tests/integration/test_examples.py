@@ -100,12 +100,7 @@ def test_every_example_is_here() -> None:
 
 #: The quick suite runs a few; all take a minute and more.
 QUICK = {"canvas_chord.py", "embedded.py", "late_ack.py", "retry.py"}
-#: Issue 5 is to mend it: a worker that consumes several queues of RabbitMQ sometimes fetches nothing any more.
-UNSURE = pytest.mark.xfail(reason="a worker on several queues of RabbitMQ may stop fetching", strict=False)
-CASES = [
-    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow, *([UNSURE] if name == "rabbitmq.py" else [])])
-    for name in sorted(EXPECTED)
-]
+CASES = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in sorted(EXPECTED)]
 
 
 @pytest.mark.parametrize("name", CASES)
