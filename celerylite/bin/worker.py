@@ -212,7 +212,9 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
 @feature_option("--without-gossip", is_flag=True, help="Accepted; there is no gossip.")
 @feature_option("--without-mingle", is_flag=True, help="Accepted; there is no mingling.")
 @feature_option("--without-heartbeat", is_flag=True, help="Send no heartbeats to monitors.")
-@feature_option("--heartbeat-interval", type=int, help="Seconds between heartbeats; 2 by default.")
+@feature_option(
+    "--heartbeat-interval", type=int, help="Seconds between heartbeats; by default 2, 10 while nobody listens."
+)
 @feature_option(
     "--autoscale",
     type=Autoscale(),

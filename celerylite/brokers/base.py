@@ -360,9 +360,12 @@ class Broker(ABC):
         """Whether a result of `backend` can be stored in this broker's transactions."""
         return False
 
-    def announce(self, messages: Sequence[Message]) -> bool:
-        """Send events: they go to whoever listens just now, nobody keeps them. False where kombu must do it."""
-        return False
+    def announce(self, messages: Sequence[Message]) -> int | None:
+        """Send events: they go to whoever listens just now, nobody keeps them.
+
+        Returns how many listen, as far as the server knows; None where kombu must do it.
+        """
+        return None
 
     def check(self) -> None:  # noqa: B027 (most can only tell once they are connected)
         """Raise `ImproperlyConfigured` for what can never work, as far as that shows without a server."""

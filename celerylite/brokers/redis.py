@@ -239,11 +239,11 @@ class RedisBroker(Broker):
 
             publish_with(Producer(self.connector.channel(), auto_declare=False), message)
 
-    def announce(self, messages: Sequence[Message]) -> bool:
+    def announce(self, messages: Sequence[Message]) -> int | None:
         """Publish events where kombu's receivers listen."""
         topic, db = self.layout.topic, self.connector.db
-        self._call([pack(b"PUBLISH", topic(each.exchange, each.routing_key, db), encode(each)) for each in messages])
-        return True
+        commands = [pack(b"PUBLISH", topic(each.exchange, each.routing_key, db), encode(each)) for each in messages]
+        return max(self._call(commands), default=0)
 
     def _call(self, commands: Sequence[bytes]) -> list[Any]:
         link = self.borrow()

@@ -95,7 +95,7 @@ class SqliteBroker(Broker):
             table = channel.get_table(message.exchange)
             return list(kind.lookup(table, message.exchange, message.routing_key, message.routing_key) or ())
 
-    def announce(self, messages: Sequence[Message]) -> bool:
+    def announce(self, messages: Sequence[Message]) -> int | None:
         """Put events into the queues of those that listen; most of the time nobody does, which is one look."""
         exchanges = {message.exchange for message in messages}
         bound = [row for exchange in exchanges for row in self._read(schema.BOUND_TO, (exchange,))]
@@ -107,7 +107,7 @@ class SqliteBroker(Broker):
         ]
         if rows:
             self.database.run(lambda link: self._drop_in(link, rows))
-        return True
+        return len(bound)
 
     def _drop_in(self, link: Link, rows: Sequence[Row]) -> None:
         with link:

@@ -40,6 +40,8 @@ class Outlet:
         self.app = app
         self._given = hostname, pid
         self._complain_at = 0.0
+        #: Whether anybody listened to what was sent last, as far as the broker can tell.
+        self.heard = True
         self._begin()
         after_fork(self._begin)
 
@@ -65,7 +67,9 @@ class Outlet:
         """Send; False where the broker is away, which is said once a minute."""
         broker = self.app.broker if broker is None else broker
         try:
-            if not broker.announce([self._message(*parcel) for parcel in parcels]):
+            listeners = broker.announce([self._message(*parcel) for parcel in parcels])
+            self.heard = listeners is None or listeners > 0
+            if listeners is None:
                 with self._lock:
                     self._send_by_kombu(parcels)
         except Exception as exc:  # a border: transports of any make raise what they like

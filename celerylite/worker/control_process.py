@@ -54,7 +54,7 @@ class ControlProcess:
         self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
         self.road = LineRoad(line)
         self.node = Node(app, options, board, broker, directives, self.road, parent_pid=self.parent_pid)
-        self.news = News(self.node, pipe, options.heartbeat)
+        self.news = News(self.node, pipe)
         self.node.news = self.news
         self.housekeeping.news = self.news
         self.pidbox = Pidbox(self.node, consumer)

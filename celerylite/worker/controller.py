@@ -24,7 +24,7 @@ from celerylite.worker.emitter import Emitter
 from celerylite.worker.event_pipe import EventPipe
 from celerylite.worker.health import Health
 from celerylite.worker.housekeeping import Housekeeping
-from celerylite.worker.news import INTERVAL, News
+from celerylite.worker.news import News
 from celerylite.worker.node import LocalRoad, Node, Refused
 from celerylite.worker.options import WorkerOptions
 from celerylite.worker.pidbox import Pidbox
@@ -138,7 +138,8 @@ class WorkController:
             loglevel=self.loglevel,
             logfile=logfile,
             task_events=bool(self.task_events),
-            heartbeat=None if without_heartbeat else heartbeat_interval or INTERVAL,
+            heartbeats=not without_heartbeat,
+            heartbeat_interval=heartbeat_interval,
             accept=_accepted(conf.accept_content),
         )
         #: What the worker was told; its processes inherit it, and hear the rest from the parent.
@@ -282,7 +283,7 @@ class WorkController:
         road = LocalRoad(process.consumer.wake, self._do_here)
         self.node = Node(self.app, self.options, board, broker, self.directives, road)
         pipe = EventPipe()
-        news = self.node.news = News(self.node, pipe, self.options.heartbeat)
+        news = self.node.news = News(self.node, pipe)
         housekeeping.news = news
         process.watch(Emitter(pipe, at_once=True))
         signals.worker_process_init.send(sender=None)

@@ -34,8 +34,10 @@ RETRY = 1.0
 BATCH = 100
 #: Most events that wait for a broker that is away; the oldest go first.
 WAITING = 10_000
-#: Seconds between heartbeats where nobody says otherwise, as in Celery.
+#: Seconds between heartbeats where nobody says otherwise, as in Celery; and while nobody listens, as far as the broker
+#: can tell (a monitor that begins to listen asks for one at once).
 INTERVAL = 2.0
+QUIET_INTERVAL = 10.0
 #: Seconds that the end of a worker waits for its last events.
 PATIENCE = 3.0
 
@@ -49,11 +51,11 @@ OWN = frozenset(
 class News:
     """Runs from `start` to `stop`. Whoever has `state.consumer.event_dispatcher` in a remote command has this."""
 
-    def __init__(self, node: Node, pipe: EventPipe, interval: float | None = INTERVAL) -> None:
+    def __init__(self, node: Node, pipe: EventPipe) -> None:
         self.node = node
         self.pipe = pipe
-        #: Seconds between heartbeats; None for none.
-        self.interval = interval
+        #: Whether the worker speaks of itself.
+        self.beats = node.options.heartbeats
         self.emitter = Emitter(pipe, at_once=True)
         self._outlet = Outlet(node.app, node.hostname, node.pid)
         self._waiting: deque[dict[str, Any]] = deque(maxlen=WAITING)
@@ -72,6 +74,11 @@ class News:
     def groups(self) -> set[str]:
         """The groups of events that are sent."""
         return {"worker", "task"} if self.node.directives.events else {"worker"}
+
+    @property
+    def interval(self) -> float:
+        """Seconds between heartbeats, which say so."""
+        return self.node.options.heartbeat_interval or (INTERVAL if self._outlet.heard else QUIET_INTERVAL)
 
     @property
     def events(self) -> Emitter | None:
@@ -107,7 +114,7 @@ class News:
         """What the events about the worker say."""
         board = self.node.board
         return {
-            "freq": self.interval or INTERVAL,
+            "freq": self.interval,
             "active": sum(board.busy(slot) for slot in range(board.slots)),
             "processed": board.processed(),
             "loadavg": [round(load, 2) for load in os.getloadavg()],
@@ -125,7 +132,7 @@ class News:
             pass  # it has ended
 
     def _run(self) -> None:
-        if self.interval:
+        if self.beats:
             self._tell("worker-online")
             self._beat_at = uptime() + self.interval
         while not self._stopping:
@@ -136,16 +143,16 @@ class News:
                 threading.Event().wait(RETRY)
         self._collect()
         self._ship()
-        if self.interval:
+        if self.beats:
             self._tell("worker-offline")
         self._outlet.close()
 
     def _round(self) -> None:
         now = uptime()
-        if self._beat_wanted or (self.interval and now >= self._beat_at):
+        if self._beat_wanted or (self.beats and now >= self._beat_at):
             self._beat_wanted = False
-            self._beat_at = now + (self.interval or INTERVAL)
             self._tell("worker-heartbeat")
+            self._beat_at = now + self.interval
             signals.heartbeat_sent.send(sender=self)
         if self._waiting and now >= self._send_at:
             self._ship()
@@ -154,7 +161,7 @@ class News:
 
     def _wait(self) -> None:
         """Until there is something to do."""
-        until = self._beat_at if self.interval else float("inf")
+        until = self._beat_at if self.beats else float("inf")
         if self._waiting:
             until = min(until, self._send_at)
         left = min(max(0.0, until - uptime()), 60.0)

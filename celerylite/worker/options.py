@@ -36,8 +36,9 @@ class WorkerOptions:
     loglevel: int | None = None
     logfile: str | None = None
     task_events: bool = False
-    #: Seconds between heartbeats; None for none.
-    heartbeat: float | None = 2.0
+    #: Whether the worker speaks of itself to monitors, and every how many seconds (None: as often as it is of use).
+    heartbeats: bool = True
+    heartbeat_interval: float | None = None
     #: Content types that bodies may have.
     accept: frozenset[str] = frozenset(("application/json",))
     extra: dict[str, Any] = field(default_factory=dict)
