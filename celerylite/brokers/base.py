@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The header that counts how often a message was given to a worker that died with it (RabbitMQ's name for the same).
 DELIVERY_COUNT = "x-delivery-count"
+#: The header of a message that has waited because of a rate limit: the task that has it.
+LIMITED = "x-rate-limited"
 
 
 class Unreadable(ValueError):
@@ -336,6 +338,16 @@ class Broker(ABC):
         """Where revoked tasks are remembered; None where the broker has no place for them."""
         return None
 
+    #: Whether `rate_wait` works here.
+    counts_rates = False
+
+    def rate_wait(self, name: str, period: float, *, back: bool) -> float:
+        """As `rates.Line.wait`, for all that use this broker together."""
+        raise NotImplementedError(f"{type(self).__name__} cannot count")
+
+    def forget_rate(self, name: str) -> None:  # noqa: B027 (where nothing is counted)
+        """Begin a line anew: its limit has changed."""
+
     def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Each claim in one atomic step, in order: where the note says what was `seen`, write `value` and publish.
 
@@ -454,8 +466,10 @@ class Consumer(ABC):
         """Give a message back to the front of its queue, marked as redelivered. Any thread may call."""
 
     @abstractmethod
-    def defer(self, delivery: Delivery, due: float) -> None:
-        """Let a message wait on the server until `due` (epoch seconds). Any thread may call."""
+    def defer(self, delivery: Delivery, due: float, headers: Mapping[str, Any] | None = None) -> None:
+        """Let a message wait on the server until `due` (epoch seconds), with these headers besides its own. Any thread
+        may call.
+        """
 
     @abstractmethod
     def bury(self, delivery: Delivery, reason: str) -> None:
@@ -499,6 +513,12 @@ class Keeper(ABC):
     @abstractmethod
     def promote(self) -> float | None:
         """Move due messages to their queues; returns the seconds until the next one is due, None without any."""
+
+    def advance(self, header: str, value: str, most: int) -> int:
+        """Have deferred messages with this header come to the queues of this worker now, the next ones first; returns
+        how many did.
+        """
+        return 0
 
     def server_age(self) -> float:
         """Seconds since the server started, as far as it tells."""

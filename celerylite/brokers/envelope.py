@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
@@ -84,6 +85,23 @@ def decode(raw: bytes) -> Message:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Base64Error) as exc:
         raise Unreadable(f"{type(exc).__name__}: {exc}") from exc
     return message
+
+
+def with_headers(raw: bytes, headers: Mapping[str, Any] | None) -> bytes:
+    """The envelope with these headers besides its own; bytes that are no envelope come back unchanged."""
+    if not headers:
+        return raw
+    try:
+        payload = json_loads(raw)
+        payload["headers"].update(headers)
+        return json_dumps(payload).encode()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return raw
+
+
+def header_text(header: str, value: str) -> str:
+    """How a header stands in the text of an envelope."""
+    return json_dumps({header: value})[1:-1]
 
 
 def redelivered(raw: bytes, *, count: bool) -> tuple[bytes, int]:

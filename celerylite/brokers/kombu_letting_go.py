@@ -6,7 +6,7 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -125,9 +125,10 @@ class LettingGo:
             if self._held.pop(delivery.tag, None) is not None and delivery.acks:
                 self._tell(lambda: self._channel.basic_reject(delivery.delivery_tag, requeue=requeue))
 
-    def defer(self, delivery: Delivery, due: float) -> None:
+    def defer(self, delivery: Delivery, due: float, headers: Mapping[str, Any] | None = None) -> None:
         """Let a message wait: in the server, or here for the last second."""
         assert isinstance(delivery, Held)
+        delivery.message.headers.update(headers or {})
         native = self.broker.delays is not None
         near = due - time.time() < SOON if native else True
         most = SOON_MOST if native else self.broker.eta_limit or LATER_MOST

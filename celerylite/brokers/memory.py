@@ -27,7 +27,8 @@ from celerylite.brokers.base import (
     Unreadable,
     Waiting,
 )
-from celerylite.brokers.envelope import decode, encode, redelivered
+from celerylite.brokers.envelope import decode, encode, header_text, redelivered, with_headers
+from celerylite.brokers.rates import Line
 from celerylite.brokers.revoked_book import MemoryBook
 from celerylite.utils import uuid
 
@@ -52,6 +53,7 @@ class Space:
         self.numbers = count()
         self.notebooks: dict[str, MemoryNotebook] = {}
         self.revoked = MemoryBook()
+        self.rates: dict[str, Line] = {}
 
     def notebook(self, name: str) -> MemoryNotebook:
         """The notebook of this name; the caller holds the lock."""
@@ -113,6 +115,18 @@ class MemoryBroker(Broker):
     def revoked_book(self) -> MemoryBook:
         """One for all of this virtual host."""
         return self.space.revoked
+
+    counts_rates = True
+
+    def rate_wait(self, name: str, period: float, *, back: bool) -> float:
+        """Under the lock."""
+        with self.space.changed:
+            return self.space.rates.setdefault(name, Line()).wait(time.time(), period, back=back)
+
+    def forget_rate(self, name: str) -> None:
+        """Begin a line anew."""
+        with self.space.changed:
+            self.space.rates.pop(name, None)
 
     def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Each claim under the lock."""
@@ -314,11 +328,12 @@ class MemoryConsumer(Consumer):
         with self.space.changed:
             self.space.put(delivery.queue, _priority(raw), raw, front=True)
 
-    def defer(self, delivery: Delivery, due: float) -> None:
+    def defer(self, delivery: Delivery, due: float, headers: Mapping[str, Any] | None = None) -> None:
         """Let a message wait."""
         self.ack(delivery)
+        raw = with_headers(delivery.raw, headers)
         with self.space.changed:
-            self.space.defer(due, delivery.queue, _priority(delivery.raw), delivery.raw)
+            self.space.defer(due, delivery.queue, _priority(raw), raw)
 
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside."""
@@ -361,7 +376,20 @@ class MemoryKeeper(Keeper):
     """There is little to keep: consumers promote, and die only with the process."""
 
     def __init__(self, space: Space) -> None:
+        self.space = space
         self._wakened = threading.Event()
+
+    def advance(self, header: str, value: str, most: int) -> int:
+        """Let them be due now; the queues of a process are everybody's."""
+        text = header_text(header, value).encode()
+        with self.space.changed:
+            found = sorted(entry for entry in self.space.delayed if text in entry[4])[:most]
+            for entry in found:
+                self.space.delayed.remove(entry)
+                self.space.delayed.append((0.0, *entry[1:]))
+            heapq.heapify(self.space.delayed)
+            self.space.changed.notify_all()
+        return len(found)
 
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """No leases."""

@@ -297,6 +297,20 @@ class RedisBroker(Broker):
 
         return RedisBook(lambda commands: call(self, commands), self.key(scripts.REVOKED))
 
+    counts_rates = True
+
+    def rate_wait(self, name: str, period: float, *, back: bool) -> float:
+        """Asked of the server."""
+        from celerylite.brokers import redis_rates  # lazy: only for limits that all workers share
+
+        return redis_rates.wait(self, name, period, back=back)
+
+    def forget_rate(self, name: str) -> None:
+        """Begin a line anew."""
+        from celerylite.brokers import redis_rates
+
+        redis_rates.forget(self, name)
+
     def clock(self) -> float:
         """The server's time."""
         from celerylite.brokers.redis_notebook import clock

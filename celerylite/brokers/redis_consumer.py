@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Consumer, Delivery
-from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.envelope import decode, redelivered, with_headers
 from celerylite.brokers.outage import Enduring
 from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, Unlocked, name_of
@@ -350,12 +350,13 @@ class RedisConsumer(Enduring, Settling, Consumer):
         raw, _ = redelivered(delivery.raw, count=False)
         self._move(scripts.RETURN, delivery, delivery.list_key, raw)
 
-    def defer(self, delivery: Delivery, due: float) -> None:
+    def defer(self, delivery: Delivery, due: float, headers: Mapping[str, Any] | None = None) -> None:
         """Let a message wait on the server until `due`."""
         assert isinstance(delivery, Held)
         left = b"%f" % max(0.0, due - time.time())
         key = self.broker.key(scripts.DELAYED)
-        self._move(scripts.DEFER, delivery, key, delivery.list_key + b"\0" + delivery.raw, left)
+        raw = with_headers(delivery.raw, headers)
+        self._move(scripts.DEFER, delivery, key, delivery.list_key + b"\0" + raw, left)
 
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside where it can be looked at."""

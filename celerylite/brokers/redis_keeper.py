@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.base import Delivery, Keeper
-from celerylite.brokers.envelope import redelivered
+from celerylite.brokers.envelope import header_text, redelivered
 from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_consumer import BLOCK
 from celerylite.brokers.redis_fanout import Fanout, expire_if_private
@@ -35,6 +35,8 @@ logger = logging.getLogger("celery.brokers.redis")
 
 #: Most messages moved by one promotion, so that the server is not kept from its other work.
 PROMOTE_MOST = 500
+#: Most slices of that size that are looked through for messages to come early.
+ADVANCE_LOOKS = 100
 #: Seconds between looks where the server cannot tell of changes.
 POLL = 0.2
 #: Seconds between looks at lists that have messages while every consumer is busy.
@@ -93,6 +95,21 @@ class RedisKeeper(Waking, Keeper):
             moved, left = self.link.call_many((pack(b"EXISTS", delayed), command))[1]
             if not moved:
                 return max(0.0, float(left)) if left else None
+
+    def advance(self, header: str, value: str, most: int) -> int:
+        """Move deferred messages with this header to the front of our queues, a slice of the delayed set at a time."""
+        text = header_text(header, value).encode()
+        lists = [key for queue in self.queues for key in self.broker.list_keys(queue)]
+        moved = first = 0
+        for _ in range(ADVANCE_LOOKS):
+            words = (text, b"%d" % (most - moved), b"%d" % first, b"%d" % PROMOTE_MOST, *lists)
+            command = pack(b"EVALSHA", scripts.ADVANCE.sha, b"1", self._key(scripts.DELAYED), *words)
+            found, seen = self.link.call(command)
+            moved += found
+            first += seen - found
+            if moved >= most or seen < PROMOTE_MOST:
+                break
+        return moved
 
     def server_age(self) -> float:
         """Seconds since the server started: leases in it may be older than it was away."""

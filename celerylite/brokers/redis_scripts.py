@@ -7,6 +7,7 @@ arguments and return value. The clock is the server's.
 
 from __future__ import annotations
 
+from celerylite.brokers.rates import AGAIN, IDLE, IDLE_PERIODS, MAKE_UP
 from celerylite.brokers.redis_lua import CHORD, CHORD_CLAIM, CHORD_CLAIM_TTL, CHORD_DONE_TTL, RUN, SUCCEEDED, Script
 
 #: Sorted set: consumer id, scored by when its lease ends.
@@ -29,8 +30,10 @@ SETTLED = "celerylite.settled."
 CHORDS = "celerylite.chords"
 #: Sorted set: what is revoked (`redis_revoked`), scored by when.
 REVOKED = "celerylite.revoked"
+#: Hash per task: when its next start is free, where all workers count together (`redis_rates`).
+RATE = "celerylite.rate."
 #: One key of each kind.
-KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED, SETTLED, CHORDS, REVOKED)
+KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED, SETTLED, CHORDS, REVOKED, RATE)
 
 
 #: Most bytes that one take may carry, so that a batch of 10 MB messages does not become a gigabyte.
@@ -249,6 +252,54 @@ end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if #first == 0 then return {#due, ''} end
 return {#due, string.format('%.6f', first[2] - now)}
+""")
+
+#: Move deferred messages with a certain text in them to the front of their lists, due or not. KEYS: delayed. ARGV:
+#: text, most, first entry to look at, how many to look at, list, list … Returns how many were moved and looked at.
+ADVANCE = Script("""
+local ours, found = {}, {}
+for i = 5, #ARGV do ours[ARGV[i]] = true end
+local seen = redis.call('ZRANGE', KEYS[1], ARGV[3], ARGV[3] + ARGV[4] - 1)
+for _, entry in ipairs(seen) do
+  local cut = string.find(entry, '\\0', 1, true)
+  if ours[string.sub(entry, 1, cut - 1)] and string.find(entry, ARGV[1], cut, true) then
+    found[#found + 1] = entry
+    if #found >= tonumber(ARGV[2]) then break end
+  end
+end
+for i = #found, 1, -1 do
+  local cut = string.find(found[i], '\\0', 1, true)
+  redis.call('RPUSH', string.sub(found[i], 1, cut - 1), string.sub(found[i], cut + 1))
+  redis.call('ZREM', KEYS[1], found[i])
+end
+return {#found, #seen}
+""")
+
+#: Take a start of a rate limit, or a place in its line: `rates.Line.wait`. KEYS: the line. ARGV: period, 1 for who had a
+#: place. Returns the seconds to wait.
+TAKE_START = Script(f"""
+local t = redis.call('TIME')
+local now, period, back = t[1] + t[2] / 1000000, tonumber(ARGV[1]), ARGV[2] == '1'
+local line = redis.call('HMGET', KEYS[1], 'next', 'free', 'again')
+local first, free, again = tonumber(line[1] or 0), tonumber(line[2] or 0), tonumber(line[3] or 0)
+local make_up, place = math.min({MAKE_UP}, period), 0
+if now >= first and (back or now >= free or now - first > math.max({IDLE}, {IDLE_PERIODS} * period)) then
+  first = math.max(first, now - make_up) + period
+  if not back then free = math.max(free, now + period) end
+else
+  local earliest = first + make_up / 2
+  if back then
+    place = math.max(again, earliest)
+    again = place + {AGAIN} * period
+  else
+    place = math.max(free, earliest, now)
+    free = place + period
+  end
+end
+redis.call('HSET', KEYS[1], 'next', string.format('%.6f', first), 'free', string.format('%.6f', free),
+  'again', string.format('%.6f', again))
+redis.call('EXPIRE', KEYS[1], math.ceil(math.max(first, free, again) - now) + 60)
+return place == 0 and '0' or string.format('%.6f', math.max(place - now, 0.001))
 """)
 
 #: Extend leases. KEYS: leases. ARGV: seconds, consumer id, consumer id … Returns nothing.

@@ -243,6 +243,20 @@ class SqliteBroker(Broker):
 
         return SqliteBook(self.database)
 
+    counts_rates = True
+
+    def rate_wait(self, name: str, period: float, *, back: bool) -> float:
+        """One transaction."""
+        from celerylite.brokers import sqlite_rates  # lazy: only for limits that all workers share
+
+        return sqlite_rates.wait(self.database, name, period, back=back)
+
+    def forget_rate(self, name: str) -> None:
+        """Begin a line anew."""
+        from celerylite.brokers import sqlite_rates
+
+        sqlite_rates.forget(self.database, name)
+
     def publish_once(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """Each claim in a transaction of its own, in order."""
         try:

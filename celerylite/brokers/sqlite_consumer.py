@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import sqlite_schema as schema
 from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
-from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.envelope import decode, redelivered, with_headers
 from celerylite.brokers.outage import Enduring
 from celerylite.brokers.sqlite import Row, settle
 from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_bell
@@ -349,12 +349,13 @@ class SqliteConsumer(Enduring, Consumer):
         with self._lock:
             self._insist(work)
 
-    def defer(self, delivery: Delivery, due: float) -> None:
+    def defer(self, delivery: Delivery, due: float, headers: Mapping[str, Any] | None = None) -> None:
         """Let a message wait in the file until `due`."""
         assert isinstance(delivery, Held)
+        raw = with_headers(delivery.raw, headers)
 
         def work(link: Link) -> None:
-            link.execute(schema.DEFER, (due, *self._name(delivery)))
+            link.execute(schema.DEFER, (due, raw, *self._name(delivery)))
             link.ring(DELAYED)
 
         with self._lock:

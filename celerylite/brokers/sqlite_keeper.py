@@ -227,6 +227,21 @@ class SqliteKeeper(Waking, Keeper):
                     link.execute(schema.PROMOTE, (number,))
                     link.ring(queue_bell(queue))
 
+    def advance(self, header: str, value: str, most: int) -> int:
+        """Let deferred messages with this header wait at the front of our queues."""
+        text = header_text(header, value).encode()
+        marks = ", ".join("?" * len(self.queues))
+        query = (
+            f"SELECT id, queue FROM message WHERE due IS NOT NULL AND consumer IS NULL AND queue IN ({marks}) "
+            "AND instr(raw, ?) > 0 ORDER BY due LIMIT ?"
+        )
+        with self.link as link:
+            found = link.read(query, (*self.queues, text, most))
+            for number, queue in reversed(found):
+                link.execute(schema.PROMOTE, (number,))
+                link.ring(queue_bell(queue))
+        return len(found)
+
     def _next_due(self) -> float | None:
         (due,) = self.link.read("SELECT min(due) FROM message WHERE due IS NOT NULL")[0]
         return None if due is None else max(0.0, due - time.time())

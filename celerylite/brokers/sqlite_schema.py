@@ -121,8 +121,8 @@ LET_GO = f"DELETE FROM message {_HELD}"
 _FRONT = "min((SELECT id FROM message ORDER BY id LIMIT 1), 1) - 1"
 RETURN = f"UPDATE message SET raw = ?, consumer = NULL, number = NULL, id = {_FRONT} {_HELD}"
 PROMOTE = f"UPDATE message SET due = NULL, id = {_FRONT} WHERE id = ?"
-#: Due time, then as above.
-DEFER = f"UPDATE message SET due = ?, consumer = NULL, number = NULL {_HELD}"
+#: Due time, the message as it is from now on, then as above.
+DEFER = f"UPDATE message SET due = ?, raw = ?, consumer = NULL, number = NULL {_HELD}"
 
 BURY = (
     "INSERT INTO dead (id, reason, queue, priority, time, worker, raw, task_id, task_name) "
