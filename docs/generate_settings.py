@@ -12,6 +12,7 @@ PAGE = Path(__file__).resolve().with_name("settings.md")
 
 #: Settings that Celery does not have.
 OWN = (
+    "task_rate_limit_scope",
     "worker_health_port",
     "worker_heartbeat_file",
     "worker_log_json",

@@ -376,6 +376,10 @@ NAMESPACES: dict[str, Any] = Namespace(
         default_exchange_type=Option("direct", help="The type of the exchange."),
         default_routing_key=Option(help="Its routing key; None: named as the queue."),
         default_rate_limit=Option(help='How often a task may run on one worker, such as "10/m".'),
+        rate_limit_scope=Option(
+            "worker",
+            help='Whether rate limits count for each "worker" (as in Celery), or for all workers together ("global").',
+        ),
         default_priority=Option(help="The priority of tasks that name none."),
         eager_propagates=Option(
             False,

@@ -60,6 +60,8 @@ class Task(Retrying, Generic[P, R]):
     typing: bool = True
     #: Calls a second ("100/s", "10/m"), for each worker.
     rate_limit: Any = FromConfig("rate_limit", "task_default_rate_limit")
+    #: Whether that is counted for each "worker", or for all together ("global").
+    rate_limit_scope: Any = FromConfig("rate_limit_scope", "task_rate_limit_scope")
     #: Do not store what it returns.
     ignore_result: Any = FromConfig("ignore_result", "task_ignore_result")
     #: Note the tasks that it calls as its `children`.
@@ -110,6 +112,7 @@ class Task(Retrying, Generic[P, R]):
     from_config: ClassVar[tuple[tuple[str, str], ...]] = (
         ("serializer", "task_serializer"),
         ("rate_limit", "task_default_rate_limit"),
+        ("rate_limit_scope", "task_rate_limit_scope"),
         ("priority", "task_default_priority"),
         ("time_limit", "task_time_limit"),
         ("soft_time_limit", "task_soft_time_limit"),

@@ -275,8 +275,8 @@ end
 return {#found, #seen}
 """)
 
-#: Take a start of a rate limit, or a place in its line: `rates.Line.wait`. KEYS: the line. ARGV: period, 1 for who had a
-#: place. Returns the seconds to wait.
+#: Take a start of a rate limit, or a place in its line: `rates.Line.wait`. KEYS: the line. ARGV: period, 1 for who had
+#: a place. Returns the seconds to wait.
 TAKE_START = Script(f"""
 local t = redis.call('TIME')
 local now, period, back = t[1] + t[2] / 1000000, tonumber(ARGV[1]), ARGV[2] == '1'
@@ -464,5 +464,5 @@ return 1
 
 ALL = (
     TAKE, CLAIM, MARK, SETTLE, SEND_LATER, RELEASE, RETURN, BURY, DEFER, PROMOTE, RENEW, EXPIRED, FORGET, REVIVE,
-    OVERDUE, RESTORE, COUNT_DELAYED, UNDELAY, CLAIM_NOTE, CHANGE_NOTES, FINISH_CHORD,
+    OVERDUE, RESTORE, COUNT_DELAYED, UNDELAY, CLAIM_NOTE, CHANGE_NOTES, FINISH_CHORD, ADVANCE, TAKE_START,
 )  # fmt: skip

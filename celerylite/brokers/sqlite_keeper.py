@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import sqlite_marks as marks
 from celerylite.brokers import sqlite_schema as schema
 from celerylite.brokers.base import Delivery, Keeper
-from celerylite.brokers.envelope import redelivered
+from celerylite.brokers.envelope import header_text, redelivered
 from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_bell
 from celerylite.brokers.sqlite_consumer import Held
 from celerylite.brokers.sqlite_file import Link
@@ -52,6 +52,7 @@ class SqliteKeeper(Waking, Keeper):
         self.database = broker.database
         self.lease = lease
         self._link: Link | None = None
+        self.queues = list(queues)
         self._open_wake()
         self._ear = Ear(self.database.bells, (DELAYED,), (self._wake_read,))
         self._upkeep = Upkeep()

@@ -51,7 +51,7 @@ class ControlProcess:
         self.health = health
         self.parent_pid = os.getppid()
         broker = brokers.connect_worker(app, options.hostname)
-        self.housekeeping = Housekeeping(app, options, broker, board, on_settled=self._settled)
+        self.housekeeping = Housekeeping(app, options, broker, board, self._settled, directives)
         self.road = LineRoad(line)
         self.node = Node(app, options, board, broker, directives, self.road, parent_pid=self.parent_pid)
         self.news = News(self.node, pipe)

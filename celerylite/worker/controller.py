@@ -28,6 +28,7 @@ from celerylite.worker.news import News
 from celerylite.worker.node import LocalRoad, Node, Refused
 from celerylite.worker.options import WorkerOptions
 from celerylite.worker.pidbox import Pidbox
+from celerylite.worker.rate_limits import RateBoard, check_limits
 from celerylite.worker.systemd import Notifier
 from celerylite.worker.task_process import TaskProcess
 
@@ -186,6 +187,9 @@ class WorkController:
         self.app.broker.check()
         self.app.broker.close()
         self.app.backend  # noqa: B018
+        if not self.app.conf.worker_disable_rate_limits:
+            check_limits(self.app)
+            self.options.rates = RateBoard(self.app.tasks)
         # In somebody else's process (tests) systemd's questions are not for us.
         notifier = Notifier.from_environment() if _in_main_thread() else None
         self.health = Health(self.health_port, self.heartbeat_file, notifier)
@@ -196,6 +200,8 @@ class WorkController:
                 self._run_processes()
         finally:
             self.health.close()
+            if self.options.rates is not None:
+                self.options.rates.close()
             signals.worker_shutdown.send(sender=self)
             self.on_stopped()
         if self.exitcode is None:
@@ -276,7 +282,7 @@ class WorkController:
         for slot in range(executor.slots):
             board.clear(slot, os.getpid())
         broker = brokers.connect_worker(self.app, self.hostname)
-        housekeeping = Housekeeping(self.app, self.options, broker, board)
+        housekeeping = Housekeeping(self.app, self.options, broker, board, directives=self.directives)
         housekeeping.listen()
         thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
         process = TaskProcess(self.app, self.options, broker, executor, board, directives=self.directives)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from celerylite.utils.clock import uptime
 from celerylite.worker.loss import Loss, fail_buried, settle_loss
+from celerylite.worker.rate_limits import Hunger
 from celerylite.worker.settling import finish_overdue_chords
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from celerylite.worker.board import Board
     from celerylite.worker.emitter import Emitter
     from celerylite.worker.news import News
+    from celerylite.worker.directives import Directives
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")
@@ -44,6 +46,7 @@ class Housekeeping:
         broker: Broker,
         board: Board,
         on_settled: Callable[[Loss], None] = lambda loss: None,
+        directives: Directives | None = None,
     ) -> None:
         self.app = app
         self.options = options
@@ -51,6 +54,7 @@ class Housekeeping:
         self.board = board
         self.on_settled = on_settled
         self.keeper = broker.keeper(options.queues, lease=options.lease)
+        self._hunger = Hunger(app, options, broker, self.keeper, board, directives) if directives is not None else None
         self._losses: deque[Loss] = deque()
         self._stopping = threading.Event()
         self._renew_at = self._reclaim_at = self._promote_at = self._chords_at = 0.0
@@ -123,6 +127,8 @@ class Housekeeping:
             self._promote_at = float("inf") if left is None else uptime() + left
         if now >= self._chords_at:
             self._finish_chords()
+        if self._hunger is not None:
+            self._hunger.look(now)
         busy = self._spare_hoarders(now)
         self._sleep(LOOK_BUSY if busy else LOOK_IDLE)
         if self._broken:

@@ -11,10 +11,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from celerylite import signals
-from celerylite.brokers.base import Unreadable
+from celerylite.brokers.base import LIMITED, Unreadable
 from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError
 from celerylite.execution import Plan, plan_for, safe_repr
 from celerylite.followup import part_refused
+from celerylite.worker.rate_limits import Limiter
 from celerylite.worker.request import Request
 from celerylite.worker.revoked import Revoked
 from celerylite.worker.settling import settle_apart
@@ -76,6 +77,9 @@ class Intake:
         #: Whom to tell of each task; None while events are off.
         self.events: Emitter | None = None
         self.revoked = Revoked(directives)
+        self.limiter = Limiter(app, options, broker, directives)
+        #: Task -> its rate limit; empty as long as none has one.
+        self.limits = self.limiter.limits
 
     def request(self, delivery: Delivery) -> Request | None:
         """The request in a delivery, or None where it was dealt with."""
@@ -133,9 +137,10 @@ class Intake:
         if request.eta is not None and request.eta > time.time():
             self.consumer.defer(delivery, request.eta)
             return None
-        if signals.task_received.receivers:
+        announced = self.limits and LIMITED in request.headers
+        if signals.task_received.receivers and not announced:
             signals.task_received.send(sender=self.consumer, request=request)
-        if strategy_logger.isEnabledFor(logging.INFO):
+        if strategy_logger.isEnabledFor(logging.INFO) and not announced:
             extra = request.log_extra("received")
             strategy_logger.info("Task %(name)s[%(id)s] received", extra["data"], extra=extra)
         if request.expires is not None and request.expired():
@@ -144,8 +149,11 @@ class Intake:
         if self.revoked.any and (found := self.revoked.matches(request)) is not None:
             self._discard(request, delivery, "revoked", stamp=found)
             return None
-        if self.events is not None:
+        if self.events is not None and not announced:
             self.events.received(request)
+        if self.limits and request.name in self.limits and (left := self.limiter.wait(request)):
+            self.consumer.defer(delivery, time.time() + left, {LIMITED: request.name})
+            return None
         return request
 
     def _discard(self, request: Request, delivery: Delivery, reason: str, stamp: str = "") -> None:
@@ -154,8 +162,10 @@ class Intake:
         task = request.plan.task
         self._never_runs(request, "REVOKED", TaskRevokedError(reason), store=not request.plan.ignore_result)
         self.consumer.ack(delivery)
-        text = f"Discarding revoked task: %s[%s]{f' (revoked by header: {stamp})' if stamp else ''}"
-        request_logger.info(text, request.name, request.id, extra=request.log_extra("revoked"))
+        which = f" (revoked by header: {stamp})" if stamp else ""
+        request_logger.info(
+            "Discarding revoked task: %s[%s]%s", request.name, request.id, which, extra=request.log_extra("revoked")
+        )
         if self.events is not None:
             self.events.revoked(request, terminated=False, signum=None, expired=reason == "expired")
         if signals.task_revoked.receivers:

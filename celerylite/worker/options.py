@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celerylite.worker.rate_limits import RateBoard
 
 
 @dataclass(slots=True)
@@ -41,4 +44,6 @@ class WorkerOptions:
     heartbeat_interval: float | None = None
     #: Content types that bodies may have.
     accept: frozenset[str] = frozenset(("application/json",))
+    #: The rate limits' shared memory; None where they are switched off.
+    rates: RateBoard | None = None
     extra: dict[str, Any] = field(default_factory=dict)

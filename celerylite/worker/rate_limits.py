@@ -13,10 +13,10 @@ import math
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.base import LIMITED
@@ -58,7 +58,7 @@ class RateBoard:
         if hasattr(os, "memfd_create"):
             self._locks = os.memfd_create("celerylite-rates", os.MFD_CLOEXEC)
         else:
-            with tempfile.TemporaryFile() as file:
+            with TemporaryFile() as file:
                 self._locks = os.dup(file.fileno())
 
     def read(self, task: str) -> Line:
@@ -148,8 +148,9 @@ class Limiter:
                 self.limits[name] = found
         directives.on("rate_limit", self._changed)
 
-    def wait(self, limit: Limit, request: Request) -> float:
-        """Seconds that this request must wait; 0 where it may start, which is counted."""
+    def wait(self, request: Request) -> float:
+        """Seconds that a request of a limited task must wait; 0 where it may start, which is counted."""
+        limit = self.limits[request.name]
         back = LIMITED in request.headers
         if limit.everywhere:
             try:
