@@ -383,7 +383,7 @@ class MemoryKeeper(Keeper):
         """Let them be due now; the queues of a process are everybody's."""
         text = header_text(header, value).encode()
         with self.space.changed:
-            found = sorted(entry for entry in self.space.delayed if text in entry[4])[:most]
+            found = sorted(entry for entry in self.space.delayed if entry[0] and text in entry[4])[:most]
             for entry in found:
                 self.space.delayed.remove(entry)
                 self.space.delayed.append((0.0, *entry[1:]))
