@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker
     from celerylite.worker.board import Board
+    from celerylite.worker.directives import Directives
     from celerylite.worker.emitter import Emitter
     from celerylite.worker.news import News
-    from celerylite.worker.directives import Directives
     from celerylite.worker.options import WorkerOptions
 
 logger = logging.getLogger("celery.worker")

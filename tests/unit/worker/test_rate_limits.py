@@ -77,7 +77,7 @@ def test_a_broker_that_cannot_count_for_all(caplog: pytest.LogCaptureFixture) ->
         define(app, "proj.free")
         check_limits(app)
         found = limit_of(app, task, app.broker)
-    assert caplog.text.count("this broker cannot count") == 1 and "proj.limited" in caplog.text
+    assert caplog.text.count("rate limit of task proj.") == 1 and "proj.limited is for all workers" in caplog.text
     assert found is not None and not found.everywhere
 
 
@@ -140,20 +140,20 @@ def test_two_workers_count_apart_unless_the_scope_is_global(app: Celery) -> None
 
 def test_limits_can_be_switched_off(app: Celery) -> None:
     define(app, rate_limit="1/h")
-    assert Limits(app, None).limiter.limits == {}
+    assert not Limits(app, None).limiter.limits
 
 
 def test_a_limit_changes_while_the_worker_runs(app: Celery) -> None:
     define(app)
     define(app, "other", rate_limit="1/s")
     limits = Limits(app, RateBoard(app.tasks))
-    assert set(limits.limiter.limits) == {"other"}
+    assert "other" in limits.limiter.limits and "job" not in limits.limiter.limits
     for task, limit in (("job", "6/m"), ("other", None), ("unknown", "1/s")):
         limits.directives.apply({"directive": "rate_limit", "task": task, "limit": limit})
-    assert {name: limit.period for name, limit in limits.limiter.limits.items()} == {"job": 10.0}
+    assert limits.limiter.limits["job"].period == 10.0 and "other" not in limits.limiter.limits
     assert app.tasks["job"].rate_limit == "6/m"
     later = Limits(app, RateBoard(app.tasks), limits.directives)  # a process that starts later was told, too
-    assert set(later.limiter.limits) == {"job"}
+    assert "job" in later.limiter.limits and "other" not in later.limiter.limits
 
 
 def test_a_task_that_was_defined_later_is_counted_by_each_process(app: Celery) -> None:
