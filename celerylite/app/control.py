@@ -282,10 +282,10 @@ class Control:
     ) -> Any:
         """Tell workers not to run a task (or a list of them); with `terminate`, to end it if it runs.
 
-        `signal` is the name of the signal that a terminated task's process gets.
-        It is kept on the broker too, for workers that start later; not so a revoke for some workers (`destination`).
+        `signal` is the name of the signal that a terminated task's process gets. Kept on the broker too, for workers
+        that start later; not so a revoke for some workers (`destination`, `pattern`).
         """
-        if destination is None:
+        if not destination and not kwargs.get("pattern"):
             revoking.remember(self.app, task_id)
         arguments = {"task_id": task_id, "terminate": terminate, "signal": signal}
         return self.broadcast("revoke", destination=destination, arguments=arguments, **kwargs)
@@ -299,6 +299,8 @@ class Control:
         **kwargs: Any,
     ) -> Any:
         """The same for all tasks that bear one of the stamps: `{"header": "value"}` or `{"header": [values]}`."""
+        if not destination and not kwargs.get("pattern"):
+            revoking.remember_stamps(self.app, headers)
         arguments = {"headers": headers, "terminate": terminate, "signal": signal}
         return self.broadcast(
             "revoke_by_stamped_headers", destination=destination, arguments=arguments, **kwargs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.base import Consumer, Delivery, Settlement
@@ -192,9 +192,9 @@ class ClusterConsumer(Waking, Consumer):
         """Give a message back to the front of its queue, marked as redelivered."""
         self._of(delivery).requeue(delivery)
 
-    def defer(self, delivery: Delivery, due: float) -> None:
+    def defer(self, delivery: Delivery, due: float, headers: Mapping[str, Any] | None = None) -> None:
         """Let a message wait on the server until `due`."""
-        self._of(delivery).defer(delivery, due)
+        self._of(delivery).defer(delivery, due, headers)
 
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside where it can be looked at."""

@@ -131,6 +131,10 @@ class ClusterKeeper(Waking, Keeper):
         found = self._each(lambda part: part.promote(), away)
         return min((left for left in found if left is not None), default=None)
 
+    def advance(self, header: str, value: str, most: int) -> int:
+        """Move deferred messages with this header to the fronts of our queues, up to `most` in each."""
+        return sum(self._each(lambda part: part.advance(header, value, most), 0))
+
     def server_age(self) -> float:
         """Seconds since the node that started last."""
         return min(self._each(lambda part: part.server_age(), float("inf")), default=float("inf"))

@@ -45,7 +45,7 @@ def revoke(
     ids = {str(one) for one in maybe_list(task_id) or () if one is not None}
     number = _signal_number(signal) if terminate else None
     running = {request.id for request in _running(state.node)}
-    revoked.revoke(state.node, sorted(ids), running)
+    revoked.revoke(state.node, sorted(ids), running, keep=not state.addressed)
     if number is not None:
         return ok(_terminate(state.node, sorted(ids), number))
     return ok(f"tasks {ids} flagged as revoked")
@@ -58,7 +58,7 @@ def revoke_by_stamped_headers(
     """Revoke tasks that carry one of these stamps."""
     stamps = {str(name): list(maybe_list(values) or ()) for name, values in _mapping(headers).items()}
     number = _signal_number(signal) if terminate else None
-    revoked.revoke_stamps(state.node, stamps)
+    revoked.revoke_stamps(state.node, stamps, keep=not state.addressed)
     if number is None:
         return ok(f"headers {headers} flagged as revoked, but not terminated")
     ids = [request.id for request in _running(state.node) if _stamped(request, stamps)]

@@ -45,6 +45,8 @@ class ControlState:
     node: Node
     #: Makes a set of tasks.
     tset: Any = field(default=set)
+    #: Whether the request named the workers that it is for.
+    addressed: bool = False
 
 
 class Pidbox:
@@ -131,6 +133,7 @@ class Pidbox:
             logger.error("Cannot decode message: %r", exc, extra={"action": "undecodable"})
             return
         if mine:
+            self.state.addressed = bool(request.get("destination") or request.get("pattern"))
             self._dispatch(request)
 
     def is_for_us(self, request: dict[str, Any]) -> bool:

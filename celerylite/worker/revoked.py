@@ -30,24 +30,26 @@ AGAIN = 0.5
 NOT_BEGUN = frozenset((states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED))
 
 
-def revoke(node: Node, task_ids: Iterable[str], running: Iterable[str] = ()) -> None:
+def revoke(node: Node, task_ids: Iterable[str], running: Iterable[str] = (), *, keep: bool = True) -> None:
     """These tasks must not start any more: keep that, tell the task processes, and note it in the result store.
 
-    It is kept first, so that whoever gets an answer can rely on it. `running` are those that this worker runs, whose
-    states are theirs.
+    It is kept first, so that whoever gets an answer can rely on it; without `keep` only this worker knows. `running`
+    are those that this worker runs, whose states are theirs.
     """
     ids = [str(task_id) for task_id in task_ids]
-    revoking.remember(node.app, ids, node.broker)
+    if keep:
+        revoking.remember(node.app, ids, node.broker)
     node.post("revoke", ids=ids)
     for task_id in set(ids).difference(running):
         _mark(node.app, task_id)
     logger.info("Tasks flagged as revoked: %s", ", ".join(ids), extra={"action": "revoke"})
 
 
-def revoke_stamps(node: Node, headers: Mapping[str, Any]) -> None:
+def revoke_stamps(node: Node, headers: Mapping[str, Any], *, keep: bool = True) -> None:
     """The same for all tasks with one of these stamps: `{header: value, or values}`."""
     stamps = {header: list(maybe_list(values) or ()) for header, values in headers.items()}
-    revoking.remember_stamps(node.app, stamps, node.broker)
+    if keep:
+        revoking.remember_stamps(node.app, stamps, node.broker)
     node.post("revoke_stamps", stamps=stamps)
 
 
