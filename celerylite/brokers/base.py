@@ -408,6 +408,12 @@ class Consumer(ABC):
         Returns an empty list after that time, and when `wake` was called. Connections that break are mended inside.
         """
 
+    @abstractmethod
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """Fetch from these queues from now on. Between two fetches; what is held stays held, and messages of other
+        queues may still come with the next `fetch`: those that were asked for before.
+        """
+
     def prepare(self, most: int, on_number: Callable[[int], None]) -> None:  # noqa: B027 (only where fetching waits)
         """The next `fetch` will want up to `most`: ask for them now, so that it need not wait.
 
@@ -505,6 +511,9 @@ class Keeper(ABC):
 
     def listen(self) -> None:  # noqa: B027 (where the server keeps copies for those that are not there yet)
         """Return once nothing that is broadcast from now on passes this worker by."""
+
+    def set_queues(self, queues: Sequence[str]) -> None:  # noqa: B027 (most need not know)
+        """The worker's consumers fetch from these queues from now on."""
 
     @abstractmethod
     def renew(self, consumer_ids: Iterable[str]) -> None:

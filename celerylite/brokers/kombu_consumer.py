@@ -172,7 +172,7 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
         """Take up to `most` messages; with none there, wait up to `wait` seconds for the first."""
         self._busy_since = self._give_back_at = self._give_back_pause = 0.0
         if not self.queues:
-            self._sleep(wait)
+            self._idle(wait)
             return []
         self._fetching = True
         try:

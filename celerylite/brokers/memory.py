@@ -268,6 +268,10 @@ class MemoryConsumer(Consumer):
         self._held: dict[bytes, Delivery] = {}
         self._awake = False
 
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """Fetch from these queues from now on."""
+        self.queues = list(queues)
+
     def open(self, given_up: Callable[[], bool]) -> bool:
         """There is nothing to connect to."""
         return True

@@ -46,6 +46,11 @@ class QueueConsumer(RedisConsumer):
         """Number what is taken from now on from here."""
         self._sequence = max(self._sequence, number)
 
+    def take_no_more(self) -> None:
+        """Give back what was asked for already."""
+        if self._taking is not None:
+            self.release(self.fetch(1, 0.0))
+
     def _may_block_at_once(self) -> bool:
         return self.alone and super()._may_block_at_once()
 
@@ -83,22 +88,25 @@ class ClusterConsumer(Waking, Consumer):
         self._parts: dict[str, QueueConsumer] = {}
         self._turn = 0
         self._sequence = 0
+        self.id = f"{'s' if serial else 't'}{os.urandom(8).hex()}"
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
-        """Consume these queues from now on, under a new id; nothing must be held."""
-        for part in self._parts.values():
-            part.close()
+        """Fetch from these queues from now on. Of others the consumers stay, for what is held of them still."""
+        for name in set(self._parts).difference(queues):
+            self._parts[name].take_no_more()
         self.queues = list(queues)
-        self.id = f"{'s' if self.serial else 't'}{os.urandom(8).hex()}"
-        self._parts = {queue: self._part(queue) for queue in self.queues}
+        for name in self.queues:
+            if name not in self._parts:
+                self._parts[name] = self._part(name)
+        for part in self._parts.values():
+            part.alone = len(self.queues) == 1
 
     def _part(self, queue: str) -> QueueConsumer:
         part = QueueConsumer(
             QueueBroker(self.broker, queue), [queue], serial=self.serial, lease=self.lease, **self._options
         )
         part.rename(self.id)
-        part.alone = len(self.queues) == 1
         return part
 
     def open(self, given_up: Callable[[], bool]) -> bool:
@@ -120,7 +128,7 @@ class ClusterConsumer(Waking, Consumer):
         if len(self.queues) == 1:
             return self._parts[self.queues[0]].fetch(most, wait)
         if not self.queues:
-            self._sleep(wait)
+            self._idle(wait)
             return []
         for step in range(len(self.queues)):
             turn = (self._turn + step) % len(self.queues)

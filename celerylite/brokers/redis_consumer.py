@@ -83,15 +83,25 @@ class RedisConsumer(Enduring, Settling, Consumer):
         self._direct = 0
         self._taken_at = 0.0
         self._ended: list[Any] = []
+        #: The list from which the inbox is filled: the first of the queues with which we begin.
+        self._primary = self.broker.list_key(queues[0]) if queues else b""
+        self.rename(f"{'s' if serial else 't'}{os.urandom(8).hex()}")
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
-        """Consume these queues from now on, under a new id (the inbox belongs to the first of them)."""
+        """Fetch from these queues from now on, under the same id.
+
+        Without the first queue, which the inbox belongs to, the keeper alone ends a wait; see `_block`.
+        """
         self.queues = list(queues)
         self._turn = 0
         self._order = self.broker.layout.order(self.queues)
-        self._primary = self.broker.list_key(self.queues[0]) if self.queues else b""
-        self.rename(f"{'s' if self.serial else 't'}{os.urandom(8).hex()}")
+        self._at_home = bool(queues) and self._primary in map(self.broker.list_key, self.queues)
+        if not self._at_home and self._primary and self.link.connected:
+            self._posting(lambda: self.link.post(self._empty_inbox()))
+
+    def _empty_inbox(self) -> bytes:
+        return pack(b"LMOVE", self._inbox, self._primary, b"RIGHT", b"RIGHT")
 
     def rename(self, name: str) -> None:
         """Hold messages under the id that begins so from now on; nothing must be held."""
@@ -120,9 +130,9 @@ class RedisConsumer(Enduring, Settling, Consumer):
 
     def fetch(self, most: int, wait: float) -> list[Delivery]:
         """Take up to `most` messages; with none there, wait up to `wait` seconds for the first."""
-        if not self.queues:
+        if not self.queues and self._taking is None:
             self.push()
-            self._sleep(wait)
+            self._idle(wait)
             return []
         try:
             if self._taking is not None:
@@ -131,7 +141,7 @@ class RedisConsumer(Enduring, Settling, Consumer):
             else:
                 taken = [] if self._may_block_at_once() else self._take(most)
             # A chord must not wait for its body because its last part ended here.
-            if not taken and wait > 0 and not (self.serial and self.counting):
+            if not taken and wait > 0 and self.queues and not (self.serial and self.counting):
                 taken = self._block(most, wait)
         except LinkError as exc:
             self._complain(exc)
@@ -165,7 +175,7 @@ class RedisConsumer(Enduring, Settling, Consumer):
         if self._lost or not self.link.connected:
             self._recover()
         lists = self._lists()
-        inbox_list = lists.index(self._primary) + 1
+        inbox_list = lists.index(self._primary) + 1 if self._at_home else 0
         first, self._sequence = self._sequence, self._sequence + most
         self._uncertain = min(first, self._uncertain)
         self._lost = True  # until the answer is here
@@ -205,6 +215,8 @@ class RedisConsumer(Enduring, Settling, Consumer):
         """After a broken connection: give back what a take brought whose reply was lost."""
         self._client_id = 0
         self.link.call(self._release_from(0 if self.serial else self._uncertain))
+        if not self._at_home and self._primary:
+            self.link.call(self._empty_inbox())
         self._uncertain = self._sequence
 
     def _release_from(self, lowest: int) -> bytes:
@@ -220,7 +232,11 @@ class RedisConsumer(Enduring, Settling, Consumer):
             self._client_id = self.link.call(pack(b"CLIENT", b"ID"))
         got: list[Any] = []
         seconds = min(BLOCK, wait)
-        self.link.send(pack(b"BLMOVE", self._primary, self._inbox, b"RIGHT", b"LEFT", b"%.3f" % seconds), got.append)
+        if self._at_home:
+            command = pack(b"BLMOVE", self._primary, self._inbox, b"RIGHT", b"LEFT", b"%.3f" % seconds)
+        else:  # a list that nobody fills
+            command = pack(b"BLPOP", self._inbox + b".", b"%.3f" % seconds)
+        self.link.send(command, got.append)
         self.on_block(self._client_id)
         try:
             since = self._await(got, seconds)
@@ -418,7 +434,7 @@ class RedisConsumer(Enduring, Settling, Consumer):
             self.flush()
             with self._writing as link:
                 link.post(self._release_from(0))
-                link.post(pack(b"LMOVE", self._inbox, self._primary, b"RIGHT", b"RIGHT"))
+                link.post(self._empty_inbox())
                 link.post(
                     pack(b"EVALSHA", scripts.FORGET.sha, b"3", self._leases, self._held, self._inbox, self._ident, b"")
                 )

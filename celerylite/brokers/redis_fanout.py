@@ -37,6 +37,10 @@ class Fanout:
         #: What came in and is not in its list yet: the connection may be broken just then.
         self._copies: deque[tuple[str, bytes]] = deque()
 
+    def take_over(self, before: Fanout) -> None:
+        """What came in for the queues before and is not in its list yet."""
+        self._copies.extend(before._copies)
+
     def _pattern(self, queue: Any) -> bytes:
         key = (queue.routing_key or "").replace("#", "*")
         return self.broker.layout.topic(queue.exchange.name, key, self.broker.connector.db)

@@ -60,6 +60,8 @@ class RedisKeeper(Waking, Keeper):
         self.link = broker.new_link()
         self.watch_link = broker.new_link()
         self.queues = list(queues)
+        #: The list on which consumers block themselves, as long as they fetch from it.
+        self._home = broker.list_key(queues[0]) if queues else b""
         self._unacked = Unacked(broker, self.link)
         self._fanout = Fanout(broker, self.queues)
         self._tracking: bool | None = None
@@ -73,6 +75,16 @@ class RedisKeeper(Waking, Keeper):
         if self._fanout.patterns:
             self._watch()
             self.watch_link.flush()
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """Watch over these queues from now on."""
+        self.queues = list(queues)
+        self._look = True
+        before, self._fanout = self._fanout, Fanout(self.broker, self.queues)
+        if before.patterns != self._fanout.patterns:
+            self._fanout.take_over(before)
+            self.watch_link.drop()  # it is opened anew, with the other subscriptions
+            self._tracking = None
 
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """Extend the leases of consumers that are alive."""
@@ -283,8 +295,7 @@ class RedisKeeper(Waking, Keeper):
 
     def _lists(self) -> list[bytes]:
         """Every list but the one on which the consumers block themselves."""
-        lists = [key for queue in self.queues for key in self.broker.list_keys(queue)]
-        return lists[1:]
+        return [key for queue in self.queues for key in self.broker.list_keys(queue) if key != self._home]
 
     def _watch(self) -> bool:
         """Have the server tell `watch_link` when a key changes that `link` has read; False where it cannot."""

@@ -40,7 +40,8 @@ KEYS = (LEASES, DELAYED, DEAD, HELD, INBOX, MOVED, SETTLED, CHORDS, REVOKED, RAT
 TAKE_BYTES = 1_000_000
 
 #: Take messages, first of all what a blocking take left in the inbox. KEYS: held, leases, inbox, list, list …
-#: ARGV: consumer id, lease seconds, most, first sequence number, most bytes, number of the inbox's list.
+#: ARGV: consumer id, lease seconds, most, first sequence number, most bytes, number of the inbox's list; 0 leaves the
+#: inbox alone.
 #: Returns list number (from 1), message, list number, message …; sequence numbers go up by one in that order.
 TAKE = Script("""
 local t = redis.call('TIME')
@@ -54,7 +55,7 @@ local function keep(number, raw)
   held[#held + 1] = raw
   seq, left, bytes = seq + 1, left - 1, bytes - #raw
 end
-while left > 0 do
+while left > 0 and ARGV[6] ~= '0' do
   local raw = redis.call('RPOP', KEYS[3])
   if not raw then break end
   keep(tonumber(ARGV[6]), raw)

@@ -93,7 +93,7 @@ class SqliteConsumer(Enduring, Consumer):
         self.set_queues(queues)
 
     def set_queues(self, queues: Sequence[str]) -> None:
-        """Consume these queues from now on."""
+        """Fetch from these queues from now on; nothing was asked for beforehand."""
         self.queues = list(queues)
         self._turn = 0
         if self._ear is not None:
@@ -125,7 +125,7 @@ class SqliteConsumer(Enduring, Consumer):
     def fetch(self, most: int, wait: float) -> list[Delivery]:
         """Take up to `most` messages; with none there, wait up to `wait` seconds for the first."""
         if not self.queues:
-            self._sleep(wait)
+            self._idle(wait)
             return []
         try:
             taken = self._fetch(most, wait)

@@ -40,7 +40,14 @@ class Waking:
         return bool(self._alarms and readable(self._alarms, 0))
 
     def _sleep(self, seconds: float) -> None:
-        """Let time pass, unless somebody calls `wake`."""
+        """Let time pass, unless somebody calls `wake`. An alarm can wait as long: it stays readable until it is heard,
+        and whoever must try again would not pause at all.
+        """
+        if readable([self._wake_read], seconds):
+            self._drain_wake()
+
+    def _idle(self, seconds: float) -> None:
+        """Let time pass, unless somebody calls `wake` or there is an alarm."""
         if readable([self._wake_read, *self._alarms], seconds):
             self._drain_wake()
 

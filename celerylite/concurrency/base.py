@@ -26,6 +26,9 @@ class Executor(ABC):
     def wait_free(self, timeout: float) -> int:
         """Wait until a slot is free; returns how many are."""
 
+    def resize(self, slots: int) -> None:  # noqa: B027 (only threads can)
+        """Have so many slots from now on; those that are too many end after what they run. Any thread may call."""
+
     def close(self) -> None:  # noqa: B027 (nothing to do where there are no threads)
         """Let go of idle threads; nothing is submitted any more."""
 

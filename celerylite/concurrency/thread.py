@@ -23,6 +23,8 @@ class ThreadExecutor(Executor):
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        #: The most slots that there ever were; tasks may still run in those that are too many by now.
+        self.highest = slots
         self._free = slots
         self._changed = threading.Condition()
         self._idle: list[_Worker] = []
@@ -56,8 +58,18 @@ class ThreadExecutor(Executor):
 
     def _release(self, slot: int) -> None:
         self._numbers.append(slot)
+        self._numbers.sort(reverse=True)  # the lowest is taken next, so that those that are too many stay empty
         self._free += 1
         self._changed.notify_all()
+
+    def resize(self, slots: int) -> None:
+        """Have so many slots from now on; those that are too many end after what they run."""
+        with self._changed:
+            more, self.slots, self.highest = slots - self.slots, slots, max(self.highest, slots)
+            known = {*self._numbers, *self._running}
+            self._numbers = sorted((*self._numbers, *(n for n in range(slots) if n not in known)), reverse=True)
+            self._free += more
+            self._changed.notify_all()
 
     def interrupt(self, slot: int, exception: type[BaseException], still: Callable[[], bool]) -> None:
         """Raise an exception in the thread of this slot, at its next Python instruction, if it is in a guarded call.
@@ -101,13 +113,13 @@ class ThreadExecutor(Executor):
 
     def free(self) -> int:
         """How many slots are free."""
-        return self._free
+        return max(0, self._free)
 
     def wait_free(self, timeout: float) -> int:
         """Wait until a slot is free; returns how many are."""
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0, timeout)
-            return self._free
+            return max(0, self._free)
 
     def close(self) -> None:
         """End the idle threads."""

@@ -27,12 +27,14 @@ _HEADER = 4096
 _CLOCKS = struct.Struct("<dd")
 _NUMBER = struct.Struct("<q")
 #: Offsets in the header, behind the two clocks and the word that a shutdown is cold.
-_BORN, _TOLD, _PROCESSED = 24, 32, 40
+_BORN, _TOLD, _PROCESSED, _USED, _SIZE = 24, 32, 40, 48, 56
 #: Offsets of single fields, for writes that change only one.
 _BLOCKED, _LAST, _DONE = 8, 16, 24
 _TAG_SIZE = _TASK_AT + 32
 _BUSY = _TASK_AT + 48
-_CONSUMER, _TAG, _RAW = 256, 1024, 4096
+_CONSUMER, _DOOM, _TAG, _TITLE, _RAW = 256, 784, 1024, 2048, 4096
+_DOOMED = struct.Struct("<qd")
+_TITLES = struct.Struct("<HH")
 
 
 @dataclass(slots=True)
@@ -58,6 +60,9 @@ class Running:
     #: The message, or its beginning where it is larger than `RAW_SIZE`.
     raw: bytes
     raw_size: int
+    #: Of a message that is larger.
+    task_id: str | None = None
+    name: str | None = None
 
     @property
     def holds_more(self) -> bool:
@@ -110,6 +115,23 @@ class Board:
         """Note a round of the control process."""
         struct.pack_into("<d", self._map, 8, when)
 
+    def use(self, slots: range) -> None:
+        """These are about to be used. Called by one process only, before it forks who uses them."""
+        if slots.stop > self.used():
+            _NUMBER.pack_into(self._map, _USED, slots.stop)
+
+    def used(self) -> int:
+        """How many slots were ever used, counted from the first: to look at others would cost memory."""
+        return _NUMBER.unpack_from(self._map, _USED)[0]
+
+    def size(self) -> int:
+        """How many tasks the worker is to run at a time: its `concurrency` just now."""
+        return _NUMBER.unpack_from(self._map, _SIZE)[0]
+
+    def set_size(self, concurrency: int) -> None:
+        """Note how many tasks the worker is to run at a time."""
+        _NUMBER.pack_into(self._map, _SIZE, concurrency)
+
     def cold(self) -> bool:
         """Whether the parent has decided to end running tasks; only then a SIGQUIT is its word."""
         return bool(_NUMBER.unpack_from(self._map, 16)[0])
@@ -120,7 +142,7 @@ class Board:
 
     def processed(self) -> int:
         """How many tasks the worker has run, in processes that live and in those that are gone."""
-        at = (self._at(slot) + _DONE for slot in range(self.slots))
+        at = (self._at(slot) + _DONE for slot in range(self.used()))
         return sum(_NUMBER.unpack_from(self._map, place)[0] for place in (_PROCESSED, *at))
 
     # -- slots
@@ -150,6 +172,31 @@ class Board:
         board[at + _RAW : at + _RAW + len(kept)] = kept
         board[at + _TAG : at + _TAG + len(tag)] = tag
         _TASK.pack_into(board, at + _TASK_AT, since, soft_limit, hard_limit, acked, len(tag), size, 1)
+
+    def set_title(self, slot: int, task_id: str, name: str) -> None:
+        """Note the task's id and name where the message is too large to be kept; before `start`."""
+        texts = [text.encode("utf-8", "replace")[:TEXT_SIZE] for text in (task_id, name)]
+        at = self._at(slot) + _TITLE
+        data = _TITLES.pack(*map(len, texts)) + b"".join(texts)
+        self._map[at : at + len(data)] = data
+
+    def title(self, slot: int) -> tuple[str, str]:
+        """The id and the name that `set_title` noted last."""
+        at = self._at(slot) + _TITLE
+        first, second = _TITLES.unpack_from(self._map, at)
+        at += _TITLES.size
+        texts = (self._map[at : at + first], self._map[at + first : at + first + second])
+        return texts[0].decode("utf-8", "replace"), texts[1].decode("utf-8", "replace")
+
+    def set_doom(self, slot: int, number: int) -> None:
+        """The parent ends the running task with this signal; the process must be stopped meanwhile."""
+        _DOOMED.pack_into(self._map, self._at(slot) + _DOOM, number, self.read(slot).since)
+
+    def doom(self, slot: int) -> int:
+        """The signal with which the running task is to end; 0 where it is not."""
+        number, since = _DOOMED.unpack_from(self._map, self._at(slot) + _DOOM)
+        running = self.read(slot)
+        return number if running.busy and running.since == since else 0
 
     def set_tag(self, slot: int, tag: bytes) -> None:
         """The running message is held under another tag by now."""
@@ -183,6 +230,7 @@ class Board:
         )
         tag = self._map[at + _TAG : at + _TAG + tag_size]
         raw = self._map[at + _RAW : at + _RAW + min(raw_size, RAW_SIZE)]
+        titles = self.title(slot) if raw_size > RAW_SIZE else ()
         return Running(
             pid,
             bool(busy),
@@ -197,6 +245,7 @@ class Board:
             tag,
             raw,
             raw_size,
+            *titles,
         )
 
     def set_dead(self, slot: int) -> None:
@@ -206,12 +255,12 @@ class Board:
 
     def pids(self) -> list[int]:
         """The task processes that live, as far as the parent knows."""
-        found = (_NUMBER.unpack_from(self._map, self._at(slot))[0] for slot in range(self.slots))
+        found = (_NUMBER.unpack_from(self._map, self._at(slot))[0] for slot in range(self.used()))
         return [pid for pid in found if pid > 0]
 
     def consumers(self) -> list[str]:
         """The ids under which living task processes hold messages."""
-        slots = (slot for slot in range(self.slots) if _NUMBER.unpack_from(self._map, self._at(slot))[0] > 0)
+        slots = (slot for slot in range(self.used()) if _NUMBER.unpack_from(self._map, self._at(slot))[0] > 0)
         return [consumer for slot in slots if (consumer := self.read_consumer(slot))]
 
     def read_consumer(self, slot: int) -> str:
@@ -222,7 +271,7 @@ class Board:
 
     def blocked(self) -> list[int]:
         """The connections on which task processes wait."""
-        found = (_NUMBER.unpack_from(self._map, self._at(slot) + _BLOCKED)[0] for slot in range(self.slots))
+        found = (_NUMBER.unpack_from(self._map, self._at(slot) + _BLOCKED)[0] for slot in range(self.used()))
         return [number for number in found if number]
 
     def _at(self, slot: int) -> int:

@@ -27,6 +27,18 @@ BEAT = "Beat"
 
 
 @dataclass(slots=True)
+class Termination:
+    """Somebody wants a running task to end."""
+
+    #: The start (`uptime`) of the task.
+    since: float
+    #: The signal.
+    number: int
+    #: When (`uptime`) SIGKILL follows, if it still runs.
+    kill_at: float
+
+
+@dataclass(slots=True)
 class Child:
     """One process that the parent has forked."""
 
@@ -48,6 +60,28 @@ class Child:
     #: Copies of the sockets on which it holds messages, by the name it gave them: they keep the connections open when
     #: it dies, until the control process has said what is to become of the messages.
     lifelines: dict[str, int] = field(default_factory=dict)
+    terminated: Termination | None = None
+    #: Whether it is ready to work but waits for its turn, until another one has ended.
+    standby: bool = False
+    #: Whether it will soon have run its share of tasks, and whether it has, but goes on until there is a successor.
+    expiring: bool = False
+    overdue: bool = False
+    #: Whether it was told to end after its task, and whether it has said that it runs nothing any more.
+    retiring: bool = False
+    idle: bool = False
+
+    def end(self) -> None:
+        """Ask it to end after its task."""
+        self.signal(signal.SIGTERM)
+        if self.standby:
+            self.line.send(go=True)  # it waits for this word, and then sees the signal
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass  # it is being reaped
 
 
 class Line:

@@ -52,6 +52,7 @@ class ControlProcess:
         self.parent_pid = os.getppid()
         broker = brokers.connect_worker(app, options.hostname)
         self.housekeeping = Housekeeping(app, options, broker, board, self._settled, directives)
+        self.housekeeping.follow(directives)
         self.road = LineRoad(line)
         self.node = Node(app, options, board, broker, directives, self.road, parent_pid=self.parent_pid)
         self.news = News(self.node, pipe)
@@ -96,6 +97,8 @@ class ControlProcess:
             self.housekeeping.report(Loss(consumer_id=consumer_id, running=running, **fields))
         if "adopt" in message:
             self.housekeeping.keeper.adopt(message["adopt"], self.line.files.popleft())
+        if "directive" in message:
+            self.node.directives.apply(message["directive"])
         if "answer" in message:
             self.road.hear(message["answer"])
         if "disown" in message:

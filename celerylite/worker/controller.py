@@ -18,23 +18,21 @@ from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
 from celerylite.utils.json_lines import json_line
 from celerylite.utils.nodenames import default_nodename
-from celerylite.worker.board import Board
+from celerylite.worker.consumed import declare_queues, define_queues
 from celerylite.worker.directives import Directives
-from celerylite.worker.emitter import Emitter
 from celerylite.worker.event_pipe import EventPipe
 from celerylite.worker.health import Health
-from celerylite.worker.housekeeping import Housekeeping
-from celerylite.worker.news import News
-from celerylite.worker.node import LocalRoad, Node, Refused
+from celerylite.worker.one_process import OneProcess
 from celerylite.worker.options import WorkerOptions
-from celerylite.worker.pidbox import Pidbox
 from celerylite.worker.rate_limits import RateBoard, check_limits
 from celerylite.worker.systemd import Notifier
-from celerylite.worker.task_process import TaskProcess
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
+    from celerylite.worker.board import Board
     from celerylite.worker.children import Line
+    from celerylite.worker.node import Node
+    from celerylite.worker.task_process import TaskProcess
 
 logger = logging.getLogger("celery.worker")
 connection_logger = logging.getLogger("celery.worker.consumer.connection")
@@ -239,12 +237,9 @@ class WorkController:
         from celerylite.worker.parent import Parent
 
         self._pipe = EventPipe()
-        threads = self.pool == "threads"
-        processes = 1 if threads else self.options.concurrency
-        slots_each = self.options.concurrency if threads else 1
         self._parent = Parent(
-            self.options, processes, slots_each, self._task_child, self._control_child, self._on_ready,
-            self._beat_child if self.beat else None, self.directives,
+            self.options, self._task_child, self._control_child, self._on_ready,
+            self._beat_child if self.beat else None, self.directives, self.reload,
         )  # fmt: skip
         self._parent.on_round = partial(self.health.round, self._parent)
         self._install_signals()
@@ -252,17 +247,18 @@ class WorkController:
             self._parent.warm()
         self._parent.run()
 
-    def _task_child(self, board: Board, slots: range, line: Line) -> int:
+    def _task_child(self, board: Board, slots: range, line: Line, standby: bool) -> int:
         """What a task process does, from its first breath to its exit status."""
         from celerylite.worker.task_child import run_task_child
 
         self.health.release()
-        return run_task_child(self.app, self.options, board, slots, line, self.directives, self._pipe)
+        return run_task_child(self.app, self.options, board, slots, line, self.directives, self._pipe, standby)
 
     def _control_child(self, board: Board, line: Line) -> int:
         from celerylite.worker.control_process import ControlProcess
 
-        declare_queues(self.app, self.options.queues)
+        define_queues(self.app, self.directives)
+        declare_queues(self.app, self.directives.queues)
         control = ControlProcess(self.app, self.options, board, line, self.directives, self._pipe, self.health)
         return control.run()
 
@@ -275,65 +271,17 @@ class WorkController:
     # -- in this process
 
     def _run_here(self) -> None:
-        """Solo, or a worker within somebody's tests: the task loop in this thread, housekeeping in another."""
+        """Solo, or a worker within somebody's tests."""
         self._install_signals()
-        executor = concurrency.get_implementation(self.pool)(self.options.concurrency)
-        board = Board(executor.slots)
-        for slot in range(executor.slots):
-            board.clear(slot, os.getpid())
-        broker = brokers.connect_worker(self.app, self.hostname)
-        housekeeping = Housekeeping(self.app, self.options, broker, board, directives=self.directives)
-        housekeeping.listen()
-        thread = threading.Thread(target=housekeeping.run, name="housekeeping", daemon=True)
-        process = TaskProcess(self.app, self.options, broker, executor, board, directives=self.directives)
-        road = LocalRoad(process.consumer.wake, self._do_here)
-        self.node = Node(self.app, self.options, board, broker, self.directives, road)
-        pipe = EventPipe()
-        news = self.node.news = News(self.node, pipe)
-        housekeeping.news = news
-        process.watch(Emitter(pipe, at_once=True))
-        signals.worker_process_init.send(sender=None)
-        self._task_process = process
+        self._one_process = OneProcess(self)
+        self.node = self._one_process.node
+        self._task_process = self._one_process.process
         if self._stop_wanted:
-            process.stop()
-        thread.start()
-        self.health.serve(housekeeping)
-        news.start()
-        pidbox = Pidbox(self.node, None)
-        pidbox.start()
-        beat = self._beat_here() if self.beat else None
+            self._task_process.stop()
         try:
-            declare_queues(self.app, self.options.queues)
-            process.run(self._on_ready)
-        except WorkerTerminate:
-            self.exitcode = EX_FAILURE  # what was running has been given back if it was not acknowledged
+            self._one_process.run()
         finally:
             self._task_process = None
-            if beat is not None:
-                beat.stop()
-            pidbox.stop()
-            housekeeping.stop()
-            thread.join()
-            news.stop()
-            pipe.close()
-            broker.close()
-            signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
-
-    def _do_here(self, kind: str, fields: dict[str, Any]) -> Any:
-        """What a parent would do."""
-        if kind == "shutdown":
-            self.stop()
-            return None
-        raise Refused(f"{kind} is not possible with -P {self.pool}: this worker has no processes of its own")
-
-    def _beat_here(self) -> Any:
-        from celerylite.beat import EmbeddedService  # lazy: only with -B
-
-        service = EmbeddedService(
-            self.app, schedule_filename=self.schedule_filename, scheduler_cls=self.scheduler, thread=True
-        )
-        service.start()
-        return service
 
     # -- signals of the system
 
@@ -414,30 +362,23 @@ class WorkController:
         """Called when tasks are being fetched."""
 
     def reload(self, modules: Any = None, reload: bool = False, reloader: Any = None) -> None:
-        """Import modules again, for tests that define tasks while a worker runs."""
-        for name in modules or ():
-            module = importlib.import_module(name)
-            if reload:
-                (reloader or importlib.reload)(module)
+        """Import modules that are not imported yet, and with `reload` the others anew; by default those with tasks.
+
+        Task processes that start afterwards have them.
+        """
+        for name in self.app.loader.task_modules if modules is None else modules:
+            if name not in sys.modules:
+                logger.debug("importing module %s", name)
+                self.app.loader.import_from_cwd(name)
+            elif reload:
+                logger.debug("reloading module %s", name)
+                (reloader or importlib.reload)(sys.modules[name])
 
     def __str__(self) -> str:
         return self.hostname
 
     def __repr__(self) -> str:
         return f"<Worker: {self.hostname}>"
-
-
-def declare_queues(app: Celery, names: list[str]) -> None:
-    """Declare the consumed queues as kombu does, so that producers of any kind find their way."""
-    queues = app.amqp.queues
-    try:
-        broker = brokers.connect(app, app.connection_for_read())
-        try:
-            broker.declare(queues[name] for name in names)
-        finally:
-            broker.close()
-    except Exception as exc:  # a border: the worker works without, and producers declare too
-        logger.warning("Could not declare the queues: %s", exc, extra={"action": "declare_failed"})
 
 
 def cry() -> str:

@@ -39,6 +39,8 @@ class Directives:
         self.events = events
         #: Most and fewest task processes (or threads), while autoscale is on.
         self.autoscale: tuple[int, int] | None = None
+        #: How many threads run tasks, where `pool_grow` or `pool_shrink` has changed that.
+        self.concurrency: int | None = None
         self._listeners: dict[str, list[Callable[[Message], object]]] = {}
         self._appliers: dict[str, Callable[[Message], None]] = {
             "revoke": self._revoke,
@@ -49,6 +51,7 @@ class Directives:
             "cancel_consumer": self._cancel_consumer,
             "events": self._events,
             "autoscale": self._autoscale,
+            "concurrency": self._concurrency,
         }
 
     def on(self, kind: str, listener: Callable[[Message], object]) -> None:
@@ -111,3 +114,6 @@ class Directives:
 
     def _autoscale(self, directive: Message) -> None:
         self.autoscale = (directive["max"], directive["min"])
+
+    def _concurrency(self, directive: Message) -> None:
+        self.concurrency = int(directive["slots"])

@@ -117,7 +117,7 @@ class Health:
 
     def round(self, parent: Parent) -> None:
         """The parent's loop has gone round."""
-        fetching = sum(child.ready for child in parent.tasks.values())
+        fetching = sum(child.ready for child in parent.crew.at_work())
         self.vitals.note(fetching, parent.stopping)
         if self.notifier is None:
             return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker
     from celerylite.worker.board import Board
-    from celerylite.worker.directives import Directives
+    from celerylite.worker.directives import Directives, Message
     from celerylite.worker.emitter import Emitter
     from celerylite.worker.news import News
     from celerylite.worker.options import WorkerOptions
@@ -56,6 +56,8 @@ class Housekeeping:
         self.keeper = broker.keeper(options.queues, lease=options.lease)
         self._hunger = Hunger(app, options, broker, self.keeper, board, directives) if directives is not None else None
         self._losses: deque[Loss] = deque()
+        #: Set by another thread when queues were added or cancelled.
+        self._queues: list[str] | None = None
         self._stopping = threading.Event()
         self._renew_at = self._reclaim_at = self._promote_at = self._chords_at = 0.0
         self._chord_trouble = ""
@@ -106,6 +108,18 @@ class Housekeeping:
         self._stopping.set()
         self.keeper.wake()
 
+    def follow(self, directives: Directives) -> None:
+        """Keep house for the queues that the worker consumes, whatever it is told."""
+
+        def changed(directive: Message | None = None) -> None:
+            self._queues = list(directives.queues)
+            self.keeper.wake()
+
+        for kind in ("add_consumer", "cancel_consumer"):
+            directives.on(kind, changed)
+        if directives.queues != self.options.queues:
+            changed()
+
     def report(self, loss: Loss) -> None:
         """A task process is gone: settle what it left."""
         self._losses.append(loss)
@@ -114,6 +128,10 @@ class Housekeeping:
     def _round(self) -> None:
         now = uptime()
         self.board.set_alive(now)
+        queues, self._queues = self._queues, None
+        if queues is not None:
+            self.broker.subscribe(self.app.amqp.queues.consume_from.values())
+            self.keeper.set_queues(queues)
         if now >= self._renew_at:
             self._renew(now)
         self._settle_losses()
@@ -162,7 +180,7 @@ class Housekeeping:
     def _spare_hoarders(self, now: float) -> bool:
         """Give back what waits behind a long task; returns whether anything runs."""
         busy = False
-        for slot in range(self.board.slots):
+        for slot in range(self.board.used()):
             if not self.board.busy(slot):
                 continue
             busy = True

@@ -119,7 +119,7 @@ def stats(state: Any, **kwargs: Any) -> dict[str, Any]:
     """Show counts, pool, broker and resources of the worker."""
     node, options = state.node, state.node.options
     return {
-        "total": node.board.tally.totals(),
+        "total": node.board.tally.totals(node.board.used()),
         "pid": node.pid,
         "clock": str(state.app.clock),
         "uptime": int(uptime() - node.started),
@@ -152,7 +152,7 @@ def _pool(node: Any) -> dict[str, Any]:
 
 def _writes(node: Any) -> dict[str, Any]:
     """How many tasks each process has finished, in the words of Celery, whose parent writes tasks to its children."""
-    slots = (node.board.read(slot) for slot in range(node.board.slots))
+    slots = (node.board.read(slot) for slot in range(node.board.used()))
     done = [slot.done for slot in slots if slot.pid > 0]
     total = sum(done)
     parts = [f"{(count / total if total else 0):.2f}" for count in done]

@@ -14,11 +14,10 @@ from celerylite import signals
 from celerylite.brokers.base import LIMITED, Unreadable
 from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError
 from celerylite.execution import Plan, plan_for, safe_repr
-from celerylite.followup import part_refused
 from celerylite.worker.rate_limits import Limiter
 from celerylite.worker.request import Request
 from celerylite.worker.revoked import Revoked
-from celerylite.worker.settling import settle_apart
+from celerylite.worker.settling import settle_refused
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -160,7 +159,8 @@ class Intake:
         """It is `expired`, or was `revoked` (by a stamp, where one is named): it will not run."""
         assert request.plan is not None
         task = request.plan.task
-        self._never_runs(request, "REVOKED", TaskRevokedError(reason), store=not request.plan.ignore_result)
+        store = not request.plan.ignore_result
+        settle_refused(self.app, self.broker, request, "REVOKED", TaskRevokedError(reason), store)
         self.consumer.ack(delivery)
         which = f" (revoked by header: {stamp})" if stamp else ""
         request_logger.info(
@@ -182,16 +182,9 @@ class Intake:
             message.properties.get("delivery_info"), extra=request.log_extra("unknown_task"),
         )  # fmt: skip
         signals.task_unknown.send(sender=self.consumer, message=message, exc=exc, name=request.name, id=request.id)
-        self._never_runs(request, "FAILURE", exc, store=not request.headers.get("ignore_result"))
+        store = not request.headers.get("ignore_result")
+        settle_refused(self.app, self.broker, request, "FAILURE", exc, store)
         self.consumer.bury(delivery, f"unregistered task {request.name!r}")
-
-    def _never_runs(self, request: Request, state: str, exc: Exception, store: bool) -> None:
-        """Record why, and tell the chain and the chord that wait for it."""
-        context, backend = request.context(), self.app.backend
-        if store or (context.chord and backend.reads_parts):
-            backend.store(request.id, backend.record(request.id, state, exc, None, request=context))
-        if context.chord or context.chain:
-            settle_apart(self.app, self.broker, part_refused(backend, context, state, exc))
 
     def _nearest(self, name: str) -> str:
         found = get_close_matches(name, list(self.app.tasks), 1)

@@ -45,7 +45,7 @@ class ThreadLimits(threading.Thread):
         """Look until stopped."""
         while not self._stopping.wait(TICK):
             now = uptime()
-            for slot in range(self.executor.slots):
+            for slot in range(self.executor.highest):
                 if self.board.busy(self.first_slot + slot):
                     self._look(slot, now)
 

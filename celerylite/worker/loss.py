@@ -16,14 +16,14 @@ from celerylite import signals
 from celerylite.brokers.base import Delivery
 from celerylite.brokers.envelope import decode
 from celerylite.context import pop, push
-from celerylite.exceptions import MaxRetriesExceededError, Retry, TimeLimitExceeded, WorkerLostError
+from celerylite.exceptions import MaxRetriesExceededError, Retry, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celerylite.execution import Execution, Outcome, plan_for
 from celerylite.followup import call_errbacks, follow
 from celerylite.utils.einfo import ExceptionInfo
 from celerylite.worker.acks import acks_failure
 from celerylite.worker.children import describe
 from celerylite.worker.request import Request
-from celerylite.worker.settling import settle_apart
+from celerylite.worker.settling import settle_apart, settle_refused
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -50,6 +50,8 @@ class Loss:
     timeout: float | None = None
     #: Whether the worker itself ended it (cold shutdown).
     wanted: bool = False
+    #: The signal with which somebody had its task ended, or None.
+    terminated: int | None = None
     #: What it was running.
     running: list[Running] = field(default_factory=list)
 
@@ -108,6 +110,9 @@ class _Mourning:
 
     def settle(self) -> None:
         """Give back, retry or fail."""
+        if self.loss.terminated is not None:
+            self._on_terminated(self.loss.terminated)
+            return
         if self.running.acked and self.delivery is not None:
             # Its acknowledgement never went out, so it had not started.
             self.keeper.give_back(self.loss.consumer_id, self.delivery)
@@ -133,6 +138,23 @@ class _Mourning:
             return None
         raw = self.delivery.raw if self.delivery is not None else self.running.raw
         return read_lost(self.app, self.options, self.delivery, raw)
+
+    def _on_terminated(self, signum: int) -> None:
+        """Somebody wanted its end: it is revoked, and its message done with, even if it was not acknowledged."""
+        if not self.running.acked and self.delivery is None:
+            return  # settled just before
+        request = self._request()
+        if request is not None and request.plan is not None:
+            store = not request.plan.ignore_result
+            settle_refused(self.app, self.broker, request, "REVOKED", TaskRevokedError("terminated"), store)
+            logger.info(
+                "Task %s[%s] was terminated (%s)", request.name, request.id, describe(-signum),
+                extra=request.log_extra("terminated"),
+            )  # fmt: skip
+            signals.task_revoked.send(
+                sender=request.task, request=request, terminated=True, signum=signum, expired=False
+            )
+        self._acknowledge()
 
     def _on_timeout(self, request: Request, limit: float) -> None:
         logger.error(

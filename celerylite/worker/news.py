@@ -115,7 +115,7 @@ class News:
         board = self.node.board
         return {
             "freq": self.interval,
-            "active": sum(board.busy(slot) for slot in range(board.slots)),
+            "active": sum(board.busy(slot) for slot in range(board.used())),
             "processed": board.processed(),
             "loadavg": [round(load, 2) for load in os.getloadavg()],
             "sw_ident": "py-celery",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from celerylite.brokers.envelope import decode
 from celerylite.exceptions import CeleryError
 from celerylite.utils.clock import uptime
+from celerylite.worker.consumed import add_queue, declare_queues
 from celerylite.worker.request import Request
 
 if TYPE_CHECKING:
@@ -96,16 +97,58 @@ class Node:
         """
         return self.road.ask(kind, timeout, fields)
 
+    def add_consumer(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str | None = None,
+        routing_key: str | None = None,
+        **options: Any,
+    ) -> bool:
+        """Consume from a queue too; False where that is done already.
+
+        One that the app does not know gets an exchange of the same name and the type direct, unless they are given;
+        `options` are those of kombu's `Queue.from_dict`. It is declared on the server.
+        """
+        if queue in self.directives.queues:
+            return False
+        definition = {"exchange": exchange, "exchange_type": exchange_type, "routing_key": routing_key, **options}
+        definition = {key: value for key, value in definition.items() if value is not None}
+        add_queue(self.app, queue, definition)
+        declare_queues(self.app, [queue])
+        self.post("add_consumer", queue=queue, **definition)
+        return True
+
+    def cancel_consumer(self, queue: str) -> bool:
+        """Consume no more from a queue; False where that was so. What has not started goes back."""
+        if queue not in self.directives.queues:
+            return False
+        self.app.amqp.queues.deselect([queue])
+        self.post("cancel_consumer", queue=queue)
+        return True
+
+    def pool_restart(self, modules: list[str] | None = None, reload: bool = False, timeout: float = PATIENCE) -> None:
+        """Import `modules` (with `reload`, anew), then replace the task processes one after the other.
+
+        Raises `Refused` unless `worker_pool_restarts` is on, and where a module cannot be imported.
+        """
+        if not self.app.conf.worker_pool_restarts:
+            raise Refused("Pool restarts not enabled (worker_pool_restarts)")
+        self.ask_parent("pool_restart", timeout, modules=modules, reload=reload)
+
     def running(self) -> list[Running]:
         """What runs now, as the board says; works however stuck the task processes are."""
         board = self.board
-        found = (board.read(slot) for slot in range(board.slots) if board.busy(slot))
+        found = (board.read(slot) for slot in range(board.used()) if board.busy(slot))
         return [running for running in found if running.busy and running.pid > 0]
 
     def request_info(self, running: Running) -> dict[str, Any]:
         """A running task as `inspect active` shows it."""
         request = self.read_request(running)
-        info = request.info() if request is not None else {"id": None, "name": None, "args": [], "kwargs": {}}
+        if request is not None:
+            info = request.info()
+        else:
+            info = {"id": running.task_id, "name": running.name, "type": running.name, "args": [], "kwargs": {}}
         info.update(
             hostname=self.hostname,
             time_start=time.time() - (uptime() - running.since),

@@ -20,6 +20,11 @@ class Pace:
         """A task took this long, from its start to its settlement."""
         self._mean += (seconds - self._mean) * (1.0 if seconds > BATCH_SECONDS else WEIGHT)
 
+    @property
+    def mean(self) -> float:
+        """The running mean, in seconds."""
+        return self._mean
+
     def batch(self) -> int:
         """How many to take now; it at most doubles from one time to the next."""
         fits = int(BATCH_SECONDS / self._mean) if self._mean > 0 else 1

@@ -208,7 +208,7 @@ class Hunger:
         while self._changes:
             self._restart(self._changes[0])
             del self._changes[0]
-        if len(self.board.pids()) <= sum(map(self.board.busy, range(self.board.slots))):
+        if len(self.board.pids()) <= sum(map(self.board.busy, range(self.board.used()))):
             return
         for task in self.rates.places:
             line = self.rates.read(task)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from celerylite.brokers import Broker
     from celerylite.brokers.base import Store
     from celerylite.followup import Following
+    from celerylite.worker.request import Request
 
 logger = logging.getLogger("celery.worker")
 
@@ -55,6 +56,17 @@ def settle_apart(app: Celery, broker: Broker, following: Following) -> None:
         broker.publish_many([*following.messages, *more])
     for chord in ended:
         finish_chord(app, broker, chord)
+
+
+def settle_refused(app: Celery, broker: Broker, request: Request, state: str, exc: Exception, store: bool) -> None:
+    """A task ends without having run, or without an outcome of its own: record why, and tell the chain and the chord
+    that wait for it.
+    """
+    context, backend = request.context(), app.backend
+    if store or (context.chord and backend.reads_parts):
+        backend.store(request.id, backend.record(request.id, state, exc, None, request=context))
+    if context.chord or context.chain:
+        settle_apart(app, broker, followup.part_refused(backend, context, state, exc))
 
 
 def finish_chord(app: Celery, broker: Broker, ended: Ended) -> None:

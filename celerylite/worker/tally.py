@@ -36,10 +36,10 @@ class Tally:
             place = self._find(slot, name)
         self._counts[place] += 1
 
-    def totals(self) -> dict[str, int]:
-        """Tasks started since the worker began, by name."""
+    def totals(self, used: int | None = None) -> dict[str, int]:
+        """Tasks started since the worker began, by name; `used` is how many slots there are to look at."""
         totals: Counter[str] = Counter()
-        for slot in range(self.slots):
+        for slot in range(self.slots if used is None else used):
             for entry in range(NAMES):
                 name, count = self._read(slot, entry)
                 if not name:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from celerylite import brokers
@@ -39,16 +40,15 @@ def run_task_child(
     line: Line,
     directives: Directives,
     pipe: EventPipe,
+    standby: bool = False,
 ) -> int:
     """Run tasks until told to stop or the parent is gone; returns the exit status."""
     threads = options.pool == "threads"
-    executor: Executor = ThreadExecutor(options.concurrency) if threads else SoloExecutor()
+    executor: Executor = ThreadExecutor(directives.concurrency or options.concurrency) if threads else SoloExecutor()
     broker = brokers.connect_worker(app, options.hostname)
     process = TaskProcess(app, options, broker, executor, board, slots.start, line, directives)
-    signal.signal(signal.SIGTERM, lambda *_: process.stop())
-    signal.signal(signal.SIGINT, lambda *_: process.stop())
-    signal.signal(signal.SIGQUIT, lambda *_: process.on_cold_shutdown() if board.cold() else None)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    process.standby = standby
+    _handle_signals(process, board, slots.start)
     signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
     process.consumer.on_connected = lambda name, file: line.send_file(file, lifeline=name)
     process.watch(Emitter(pipe, at_once=threads))
@@ -56,7 +56,7 @@ def run_task_child(
     prefork.process_initializer(app, options.hostname)
     status = 0
     try:
-        process.run(lambda: _tell_ready(line))
+        process.run(lambda: _tell(line, "ready"), lambda: _tell(line, "idle"))
         status = EX_FAILURE if process.cold else 0
     finally:
         if limits is not None:
@@ -81,5 +81,27 @@ def _run_exit_hooks() -> None:
         pool.run_exit_hooks()
 
 
-def _tell_ready(line: Line) -> None:
-    line.send(ready=True)
+def _tell(line: Line, word: str) -> None:
+    line.send(**{word: True})
+
+
+def _handle_signals(process: TaskProcess, board: Board, slot: int) -> None:
+    """Signals ask the process to end in order; where the board says so, they end it together with its task."""
+
+    def or_die(act: Callable[[], None]) -> Callable[[int, object], None]:
+        def handle(number: int, frame: object) -> None:
+            if board.doom(slot) == number:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            act()
+
+        return handle
+
+    def cold() -> None:
+        if board.cold():
+            process.on_cold_shutdown()
+
+    signal.signal(signal.SIGTERM, or_die(process.stop))
+    signal.signal(signal.SIGINT, or_die(process.stop))
+    signal.signal(signal.SIGQUIT, or_die(cold))
+    signal.signal(signal.SIGHUP, or_die(lambda: None))

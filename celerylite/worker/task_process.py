@@ -6,15 +6,13 @@ The same loop serves prefork (one task at a time in the main thread), threads, a
 from __future__ import annotations
 
 import logging
-import resource
 from collections.abc import Callable
 from functools import partial
+from signal import SIGUSR1
 from threading import Lock
-from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from celerylite import followup, signals, states
-from celerylite.brokers.base import Settlement, Store
+from celerylite import signals, states
 from celerylite.concurrency.base import Executor
 from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerTerminate
 from celerylite.execution import Execution, Outcome, execute, finish
@@ -22,12 +20,14 @@ from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
 from celerylite.utils.einfo import ExceptionInfo
 from celerylite.utils.polling import readable
-from celerylite.worker.acks import acks_failure
-from celerylite.worker.directives import Directives
+from celerylite.worker.board import RAW_SIZE
+from celerylite.worker.consumed import define_queues
+from celerylite.worker.directives import Directives, Message
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
 from celerylite.worker.revoked import recall
-from celerylite.worker.settling import fits, is_one_server, settle_apart, settlement_of
+from celerylite.worker.settler import Settler
+from celerylite.worker.share import Share
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -74,12 +74,18 @@ class TaskProcess:
         self.line = line
         self.directives = directives or Directives(options.queues)
         self._told = board.told()
-        self._queues_changed = False
+        #: Whether queues were added or cancelled that the consumer does not know of yet.
+        self._queues_changed = self.directives.queues != options.queues
+        for kind in ("add_consumer", "cancel_consumer"):
+            self.directives.on(kind, self._on_queue)
+        self.directives.on("concurrency", self._on_concurrency)
+        #: Whether another task process has to end before this one may fetch.
+        self.standby = False
         self.stopping = False
         self.done = 0
         self.pace = Pace(options.fetch_max if options.prefetch is None else options.prefetch)
         self.consumer = broker.consumer(
-            self.directives.queues,
+            options.queues,
             serial=self.serial,
             lease=options.lease,
             renewed=board.renewed,
@@ -90,8 +96,8 @@ class TaskProcess:
         self.intake = Intake(app, options, self.consumer, broker, self.directives)
         #: Whom to tell of each task; None while events are off.
         self.events: Emitter | None = None
-        self._emitter: Emitter | None = None
-        self._same_server = is_one_server(app, broker)
+        self.settler = Settler(app, broker, self.consumer, lambda: self.stopping)
+        self.share = Share(options, line)
         #: Whether the main thread is inside a task's function.
         self._in_call = False
         self.cold = False
@@ -103,12 +109,14 @@ class TaskProcess:
         self._last = False
         #: Whether the outcome of the task that has ended waits for that fetch.
         self._held_back = False
+        #: Queues whose messages go back if they come still.
+        self._cancelled: set[str] = set()
         self.consumer.on_sent = self._on_sent
 
     def watch(self, emitter: Emitter) -> None:
         """Have `emitter` tell of the tasks whenever events are on."""
 
-        self._emitter = emitter
+        self.settler.emitter = emitter
 
         def switch(directive: Any = None) -> None:
             self.events = self.intake.events = emitter if self.directives.events else None
@@ -118,8 +126,13 @@ class TaskProcess:
 
     # -- the loop
 
-    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop` is called, the parent is gone or this process has run its share of tasks."""
+    def run(
+        self, on_ready: Callable[[], None] = lambda: None, on_idle: Callable[[], None] = lambda: None
+    ) -> None:
+        """Work until `stop` is called, the parent is gone or this process has run its share of tasks.
+
+        `on_ready` is called before the first fetch, `on_idle` when nothing runs any more, before the goodbyes.
+        """
         self.board.set_consumer(self.first_slot, self.consumer.id)
         try:
             # What was told meanwhile ends the opening, as the end of the parent does.
@@ -127,7 +140,9 @@ class TaskProcess:
                 self._hear()
             recall(self.app, self.broker, self.directives, lambda: self.stopping)
             if not self.stopping:
+                self.share.ready()
                 on_ready()
+            self._stand_by()
             while not self.stopping:
                 self._round()
             self.executor.join()
@@ -135,12 +150,19 @@ class TaskProcess:
                 self.events.flush()
             if self.consumer.counting:
                 self.consumer.flush()
-                self._finish_chords()
+                self.settler.finish_chords()
+            on_idle()
         except WorkerTerminate:
             self.cold = True
         finally:
             self.consumer.close()
             self.executor.close()
+
+    def _stand_by(self) -> None:
+        while self.standby and not self.stopping:
+            readable((self.line,), 1.0)  # SIGTERM comes in between: then `stopping` is seen a moment later
+            self._hear()
+        self._retire_if_due()  # one that runs a single task needs a successor from the beginning
 
     def _round(self) -> None:
         self._hear()
@@ -149,28 +171,33 @@ class TaskProcess:
         if self.events is not None:
             self.events.flush()
         room = self.executor.free() or self.executor.wait_free(1.0)
-        if not room:
+        if room <= 0:
             return
-        most = self.pace.batch() if self.serial else room
+        if self._queues_changed:
+            self._change_queues()
+        most = min(self.pace.batch() if self.serial else room, self.share.left(self.done))
         deliveries = self.consumer.fetch(most, WAIT)
         if self.serial and len(deliveries) > 1:  # with threads nothing waits: all are started at once
             self._set_last(_number(deliveries[-1]))
         if self.consumer.counting:
-            self._finish_chords()
+            self.settler.finish_chords()
         asks_at = len(deliveries) * 3 // 4 if self.serial and len(deliveries) == most >= AHEAD else -1
         for index, delivery in enumerate(deliveries):
             if self._told != self.board.told():
                 self._hear()
+            if delivery.queue in self._cancelled:
+                self.consumer.release([delivery])
+                continue
             # Behind a task that took long the rest may have been given to others meanwhile.
             if self.stopping or (index and not self.consumer.fresh(delivery)):
                 self.consumer.release(deliveries[index:])
                 return
             if index == asks_at:
-                self.consumer.prepare(self.pace.batch(), self._set_last)
+                self.consumer.prepare(min(self.pace.batch(), self.share.left(self.done)), self._set_last)
             self._last = self.serial and index == len(deliveries) - 1
             self.take(delivery)
             if self.consumer.counting and self.serial:
-                self._finish_chords()
+                self.settler.finish_chords()
 
     def _hear(self) -> None:
         """Apply what the parent has told; if it is gone, end."""
@@ -184,6 +211,24 @@ class TaskProcess:
         for message in messages or ():
             if "directive" in message:
                 self.directives.apply(message["directive"])
+            if "go" in message:
+                self.standby = False
+
+    def _on_queue(self, directive: Message) -> None:
+        self._queues_changed = True
+        if directive["queue"] in self.directives.queues:
+            self._cancelled.discard(directive["queue"])
+        else:
+            self._cancelled.add(directive["queue"])
+
+    def _change_queues(self) -> None:
+        self._queues_changed = False
+        define_queues(self.app, self.directives)
+        self.broker.subscribe(self.app.amqp.queues.consume_from.values())
+        self.consumer.set_queues(self.directives.queues)
+
+    def _on_concurrency(self, directive: Message) -> None:
+        self.executor.resize(directive["slots"])
 
     def _set_last(self, number: int) -> None:
         self.board.set_last(self.first_slot, number)
@@ -227,6 +272,8 @@ class TaskProcess:
         at = self.first_slot + slot
         try:
             hard, soft = self._limits(request)
+            if len(delivery.raw) > RAW_SIZE:
+                self.board.set_title(at, request.id, request.name)
             self.board.start(at, delivery.tag, delivery.raw, started, soft, hard, early)
             if self.consumer.begin(delivery, ack=early):
                 self.board.tally.count(at, request.name)
@@ -248,7 +295,7 @@ class TaskProcess:
                 if not self._held_back:
                     self.board.finish(at, self.done)
         if self.consumer.counting and not self.serial:
-            self._finish_chords()
+            self.settler.finish_chords()
         self.pace.ran(uptime() - started)
         self._retire_if_due()
 
@@ -265,7 +312,7 @@ class TaskProcess:
             plan, request.context(), request.args, request.kwargs, partial(self.settle, request, slot)
         )
         if plan.track_started:
-            execution.on_start = partial(self._store_now, request)
+            execution.on_start = partial(self.settler.store_now, request)
         execution.guard = self._guard
         if self.events is not None:
             self.events.started(request)
@@ -277,6 +324,9 @@ class TaskProcess:
         """Hard and soft limit of a request in seconds, 0 for none."""
         assert request.plan is not None
         (hard, soft), options = request.plan.limits, self.options
+        told = self.directives.time_limits
+        if told and request.name in told:
+            soft, hard = told[request.name]
         return (
             request.time_limit or hard or options.time_limit or 0.0,
             request.soft_time_limit or soft or options.soft_time_limit or 0.0,
@@ -293,6 +343,9 @@ class TaskProcess:
     def on_soft_limit(self) -> None:
         """The parent says that the running task is past its soft limit: raise in it, if that is still so."""
         running = self.board.read(self.first_slot)
+        if self._in_call and self.board.doom(self.first_slot) == SIGUSR1:
+            self._in_call = False
+            raise SoftTimeLimitExceeded(running.soft_limit or None)
         if self._in_call and running.busy and 0 < running.soft_limit <= uptime() - running.since:
             self._in_call = False
             self.warn(0, running)
@@ -324,7 +377,7 @@ class TaskProcess:
         """Store, follow up and acknowledge, in one transaction where broker and result store are one server."""
         if not self._take(request, slot):
             return  # it ran into its hard limit, and has failed already
-        self._let_go(request, execution, record, following)
+        self._held_back = self.settler.let_go(request, execution, record, following, self._last)
 
     def _take(self, request: Request, slot: int, give_up: bool = False) -> bool:
         """Take the right to settle; False where another thread has it, and the slot may run another task by now."""
@@ -344,67 +397,7 @@ class TaskProcess:
     def _let_go(
         self, request: Request, execution: Execution, record: bytes | None, following: Following | None
     ) -> None:
-        delivery, outcome = request.delivery, execution.outcome
-        assert delivery is not None
-        acked = request.acknowledged
-        if outcome.state == states.REJECTED and not acked and outcome.value.requeue:
-            self.consumer.requeue(delivery)
-            return
-        if acked and record is None and following is None:
-            return  # it leaves nothing behind
-        keep = not acked and outcome.state == states.FAILURE and not acks_failure(request.task, outcome.value)
-        refused = not acked and outcome.state == states.REJECTED and self.consumer.rejects
-        if self._same_server and fits(self.app, following):
-            settlement = settlement_of(self.app, self._store(request, record), following)
-            sent = self.consumer.settle(delivery, settlement, acked=acked or keep or refused, last=self._last)
-            # Of a late one that dies here the message is still there, and the task runs again.
-            self._held_back = acked and not sent
-            if _is_watched(request):
-                self.consumer.push()  # hooks and signals come next, and may take their time
-        else:
-            self._settle_apart(request, record, following, ack=not (acked or keep or refused))
-        if following is not None and self._emitter is not None and self.app.amqp.sends_sent_event:
-            self._emitter.sent(following.messages)
-        if keep:
-            self.consumer.bury(delivery, "failed, and acks_on_failure is off")
-        elif refused:
-            self.consumer.reject(delivery)
-
-    def _finish_chords(self) -> None:
-        """Send the bodies of chords whose last part was settled here, as far as the answers have come."""
-        while answers := self.consumer.ended_chords():
-            for answer in answers:
-                try:
-                    ended = self.app.backend.ended_chord(answer)
-                    settlement = settlement_of(self.app, None, followup.finish_chord(self.app, ended))
-                    self.consumer.finish_chord(ended.chord, settlement)
-                except Exception as exc:  # a border, as for tasks; housekeeping will try again
-                    logger.exception("A chord could not be finished: %r", exc, extra={"action": "internal_error"})
-
-    def _settle_apart(self, request: Request, record: bytes | None, following: Following | None, ack: bool) -> None:
-        assert request.delivery is not None
-        if record is not None:
-            self._store_surely(request, record)
-        if following is not None:
-            settle_apart(self.app, self.broker, following)
-        if ack:
-            self.consumer.ack(request.delivery)
-
-    def _store_surely(self, request: Request, record: bytes) -> None:
-        """A result store that is away makes the worker wait; it does not lose results."""
-        backend = self.app.backend
-        while True:
-            try:
-                backend.store(request.id, record)
-                return
-            except Exception as exc:  # a border: stores of any make raise what they like
-                if self.stopping or not backend.exception_safe_to_retry(exc):
-                    raise
-                logger.error(
-                    "Cannot store the result of %s[%s]: %s. Trying again…", request.name, request.id, exc,
-                    extra=request.log_extra("store_failed"),
-                )  # fmt: skip
-                sleep(1.0)
+        self.settler.let_go(request, execution, record, following)
 
     def on_hard_limit(self, slot: int, running: Running) -> bool:
         """A thread is past its hard limit: its task has failed, whatever it does from now on; False if it has ended."""
@@ -430,41 +423,9 @@ class TaskProcess:
         self.board.finish(self.first_slot + slot, self.done)
         return True
 
-    def _store(self, request: Request, record: bytes | None) -> Store | None:
-        if record is None:
-            return None
-        backend = self.app.backend
-        return Store(backend.get_key_for_task(request.id), record, backend.ttl(record.state), backend.db)  # type: ignore[attr-defined]
-
-    def _store_now(self, request: Request, record: bytes) -> None:
-        if self._same_server:
-            assert request.delivery is not None
-            self.consumer.settle(request.delivery, Settlement(self._store(request, record)), acked=True)
-        else:
-            self.app.backend.store(request.id, record)
-
     def _retire_if_due(self) -> None:
-        most, memory = self.options.max_tasks_per_child, self.options.max_memory_per_child
-        if most and self.done >= most:
+        if self.share.limited and self.share.spent(self.done, self.pace.mean):
             self.stop()
-        elif memory and not self.stopping:
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if used > memory:
-                logger.warning(
-                    "child process exiting after exceeding memory limit (%sKiB/%sKiB)", used, memory,
-                    extra={"action": "memory_limit"},
-                )  # fmt: skip
-                self.stop()
-
-
-def _is_watched(request: Request) -> bool:
-    """Whether somebody's code runs between the settlement and the next task."""
-    plan = request.plan
-    return bool(
-        plan is None or not plan.quiet or request.embed.get("errbacks")
-        or signals.task_success.receivers or signals.task_failure.receivers
-        or signals.task_retry.receivers or signals.task_postrun.receivers
-    )  # fmt: skip
 
 
 def _number(delivery: Delivery) -> int:
