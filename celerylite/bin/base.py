@@ -6,6 +6,7 @@ Commands of other packages (entry point group `celery.commands`) build on these 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import logging
 import numbers
@@ -124,24 +125,46 @@ def handle_preload_options(function: None = None) -> Callable[[F], F]: ...
 
 
 def handle_preload_options(function: F | None = None) -> F | Callable[[F], F]:
-    """Decorator: takes out the options that the app added everywhere, and sends `user_preload_options`."""
+    """Decorator: sends `user_preload_options` with the options that the app added everywhere.
+
+    The function gets those that it names among its arguments.
+    """
     if function is None:
         return handle_preload_options
     command = function
 
+    accepted = inspect.signature(command).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+
     @functools.wraps(command)
-    def run(ctx: Context, *args: Any, **kwargs: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
         from celerylite import signals  # only commands that run need it
 
-        app = ctx.obj.app
-        names = [
-            name for option in app.user_options.get("preload", ()) for name in [option.name] if name in kwargs
-        ]
-        options = {name: kwargs.pop(name) for name in names}
+        app = click.get_current_context().obj.app
+        names = [option.name for option in app.user_options.get("preload", ()) if option.name in kwargs]
+        options = {name: kwargs[name] for name in names}
+        for name in names:
+            if takes_any or name not in accepted:
+                del kwargs[name]
         signals.user_preload_options.send(sender=command, app=app, options=options)
-        return command(ctx, *args, **kwargs)
+        return command(*args, **kwargs)
 
+    run.handles_preload_options = True  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]
+
+
+def add_user_options(app: Celery, command: click.Command) -> None:
+    """Give a command the options that the app asks for in `app.user_options`, once: its own, and those for all."""
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            add_user_options(app, member)
+        return
+    for kind in ("preload", str(command.name)):
+        for option in app.user_options.get(kind, ()):
+            if option not in command.params:
+                command.params.append(option)
+    if command.callback is not None and not hasattr(command.callback, "handles_preload_options"):
+        command.callback = handle_preload_options(command.callback)
 
 
 class CeleryOption(click.Option):

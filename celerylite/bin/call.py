@@ -18,13 +18,14 @@ from celerylite.bin.base import (
     CeleryOption,
     handle_preload_options,
 )
+from celerylite.bin.completion import complete_queues, complete_tasks
 
 calling_option = functools.partial(click.option, cls=CeleryOption, help_group="Calling Options")
 routing_option = functools.partial(click.option, cls=CeleryOption, help_group="Routing Options")
 
 
 @click.command(cls=CeleryCommand)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_tasks)
 @calling_option("-a", "--args", type=JSON_ARRAY, default="[]", help="Positional arguments.")
 @calling_option("-k", "--kwargs", type=JSON_OBJECT, default="{}", help="Keyword arguments.")
 @calling_option("--eta", type=ISO8601, help="When to run it.")
@@ -35,7 +36,7 @@ routing_option = functools.partial(click.option, cls=CeleryOption, help_group="R
     help="Do not run it after this time, or so many seconds from now.",
 )
 @calling_option("--serializer", help="How arguments are serialized; the setting task_serializer by default.")
-@routing_option("--queue", help="Name of the queue.")
+@routing_option("--queue", shell_complete=complete_queues, help="Name of the queue.")
 @routing_option("--exchange", help="Name of the exchange.")
 @routing_option("--routing-key", help="Routing key.")
 @click.pass_context

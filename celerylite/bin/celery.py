@@ -20,17 +20,22 @@ from click import Context
 import celerylite
 from celerylite import alias, exceptions
 from celerylite.bin import loading
-from celerylite.bin.base import EX_UNAVAILABLE, CeleryCommand, CeleryOption, CLIContext
+from celerylite.bin.base import EX_UNAVAILABLE, CeleryCommand, CeleryOption, CLIContext, add_user_options
 from celerylite.bin.beat import beat
 from celerylite.bin.call import call
+from celerylite.bin.completion import completion
 from celerylite.bin.dead import dead
 from celerylite.bin.demo import demo
+from celerylite.bin.graph import graph
+from celerylite.bin.logtool import logtool
 from celerylite.bin.migrate import migrate
 from celerylite.bin.purge import purge
 from celerylite.bin.queue import queue
 from celerylite.bin.report import report
 from celerylite.bin.result import result
 from celerylite.bin.schedule import schedule
+from celerylite.bin.shell import shell
+from celerylite.bin.upgrade import upgrade
 from celerylite.bin.worker import worker
 
 if TYPE_CHECKING:
@@ -41,14 +46,10 @@ NOT_YET = (
     "amqp",
     "control",
     "events",
-    "graph",
     "inspect",
     "list",
-    "logtool",
     "multi",
-    "shell",
     "status",
-    "upgrade",
 )
 #: Global options that are settings travel in the environment, for detached processes need them too.
 ENVIRONMENT = {
@@ -218,7 +219,10 @@ def celery(
     found = _choose_app(app, ctx.obj)
     argv = ctx.meta.get("celerylite.argv", ())
     ctx.obj = CLIContext(found, no_color, workdir, quiet, argv=argv, app_name=name, directory=directory)
-    add_user_options(found, [worker])
+    if isinstance(ctx.command, click.Group):
+        command = ctx.command.get_command(ctx, ctx.invoked_subcommand)
+        if command is not None:
+            add_user_options(found, command)
 
 
 def _become_celery() -> None:
@@ -255,16 +259,10 @@ def _choose_app(app: Any, given: Any) -> Celery:
     return get_current_app()
 
 
-def add_user_options(app: Celery, commands: Iterable[click.Command]) -> None:
-    """Give the commands the options that the app asks for in `app.user_options`, once."""
-    for command in commands:
-        for kind in ("preload", command.name):
-            for option in app.user_options.get(kind, ()):
-                if option not in command.params:
-                    command.params.append(option)
-
-
-for _command in (worker, beat, call, result, purge, dead, queue, migrate, schedule, report, demo):
+for _command in (
+    worker, beat, call, result, purge, dead, queue, migrate, schedule, report, demo,
+    shell, logtool, graph, upgrade, completion,
+):  # fmt: skip
     celery.add_command(_command)
 
 

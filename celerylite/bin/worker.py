@@ -25,6 +25,7 @@ from celerylite.bin.base import (
     handle_preload_options,
     log_format_option,
 )
+from celerylite.bin.completion import complete_queues
 from celerylite.utils.nodenames import default_nodename, host_format, node_format
 
 #: Names of pools that Celery knows, and those that work here.
@@ -206,8 +207,16 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     help="Replace a task process that has grown beyond so many KiB, after its task.",
 )
 @queue_option("--purge", "--discard", is_flag=True, help="Delete all waiting tasks first.")
-@queue_option("--queues", "-Q", type=COMMA_SEPARATED_LIST, help="Consume from these queues.")
-@queue_option("--exclude-queues", "-X", type=COMMA_SEPARATED_LIST, help="Consume from all but these queues.")
+@queue_option(
+    "--queues", "-Q", type=COMMA_SEPARATED_LIST, shell_complete=complete_queues, help="Consume from these queues."
+)
+@queue_option(
+    "--exclude-queues",
+    "-X",
+    type=COMMA_SEPARATED_LIST,
+    shell_complete=complete_queues,
+    help="Consume from all but these queues.",
+)
 @queue_option("--include", "-I", type=COMMA_SEPARATED_LIST, help="Import these modules too.")
 @feature_option("--without-gossip", is_flag=True, help="Accepted; there is no gossip.")
 @feature_option("--without-mingle", is_flag=True, help="Accepted; there is no mingling.")
