@@ -150,7 +150,7 @@ def handle_preload_options(function: F | None = None) -> F | Callable[[F], F]:
         return command(*args, **kwargs)
 
     run.handles_preload_options = True  # type: ignore[attr-defined]
-    return run  # type: ignore[return-value]
+    return run
 
 
 def add_user_options(app: Celery, command: click.Command) -> None:
