@@ -18,8 +18,11 @@ END = b"\xce"
 METHOD, HEADER, BODY = 1, 2, 3
 #: Class and method of basic.deliver, as they stand in a frame.
 DELIVER = b"\x00\x3c\x00\x3c"
-#: The same of channel.close.
+#: The same of channel.close, and of both that close something.
 CHANNEL_CLOSE = b"\x00\x14\x00\x28"
+CLOSES = (CHANNEL_CLOSE, b"\x00\x0a\x00\x32")
+#: The answer to connection.close, as a frame.
+CLOSE_OK = _HEAD.pack(1, 0, 4) + b"\x00\x0a\x00\x33\xce"
 _PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
 
 #: The properties in the order of their flags, from the highest bit; "s" is a short string, "t" a table, "b" an octet.
@@ -51,7 +54,7 @@ def read_deliver(payload: bytes) -> tuple[str, int, bool, str, str]:
 
 
 def read_close(payload: bytes) -> tuple[int, str, tuple[int, int]]:
-    """channel.close: code, reason, class and method of what was wrong."""
+    """channel.close, connection.close: code, reason, class and method of what was wrong."""
     (code,) = _U16.unpack_from(payload, 4)
     end = 7 + payload[6]
     return code, payload[7:end].decode("utf-8", "replace"), _CLASS_METHOD.unpack_from(payload, end)

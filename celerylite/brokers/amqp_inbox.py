@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amqp.exceptions import ChannelError, error_for_code
+from amqp.exceptions import ChannelError, ConnectionError, error_for_code
 
 from celerylite.brokers import amqp_frames as frames
 from celerylite.message import Message
@@ -55,8 +55,8 @@ class Inbox:
         self._amqp.bytes_recv += 1
         if kind == frames.METHOD and channel == self._channel and payload.startswith(frames.DELIVER):
             self._frames = [(kind, channel, payload)]
-        elif kind == frames.METHOD and channel == self._channel and payload.startswith(frames.CHANNEL_CLOSE):
-            raise _closed(payload)
+        elif kind == frames.METHOD and payload.startswith(frames.CLOSES):
+            raise self._closed(channel, payload)
         elif self._frames and channel == self._channel:
             self._go_on(kind, channel, payload)
         else:
@@ -78,6 +78,21 @@ class Inbox:
             deliver = self._frames[0][2]
             self._frames = []
             self._finish(deliver)
+
+    def _closed(self, channel: int, payload: bytes) -> Exception:
+        """The server has closed the connection, or the channel.
+
+        Not left to py-amqp: it would open the channel again, and wait in vain on a socket that must not wait, or close
+        the socket, which cannot be put back into its mode then. Either way the error would be lost.
+        """
+        code, text, method = frames.read_close(payload)
+        if payload.startswith(frames.CHANNEL_CLOSE):
+            default: type[Exception] = ChannelError
+        else:
+            default = ConnectionError
+            self._amqp.transport.write(frames.CLOSE_OK)
+        error: Exception = error_for_code(code, text, method, default)
+        return error
 
     def ack(self, delivery_tag: int) -> None:
         """Acknowledge one message."""
@@ -102,12 +117,3 @@ class Inbox:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         message = Message(headers, body, content_type, encoding, properties, exchange, routing_key)
         self._delivered(tag, delivery_tag, message)
-
-
-def _closed(payload: bytes) -> Exception:
-    """The server has closed the channel. py-amqp would open it again, and in vain wait for that while it must not wait:
-    the error would be lost, and the consumers with it.
-    """
-    code, text, method = frames.read_close(payload)
-    error: Exception = error_for_code(code, text, method, ChannelError)
-    return error
