@@ -147,7 +147,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     help="The worker's name. %h is the host name with its domain, %n without, %d the domain alone.",
 )
 @worker_option("-D", "--detach", is_flag=True, default=False, help="Run in the background.")
-@worker_option("-S", "--statedb", type=click.Path(), help="Accepted; nothing is kept in this release.")
+@worker_option("-S", "--statedb", type=click.Path(), help="A file that keeps what was revoked, over restarts.")
 @worker_option(
     "-l",
     "--loglevel",

@@ -17,7 +17,7 @@ from celerylite import brokers, concurrency, signals
 from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
 from celerylite.utils.json_lines import json_line
-from celerylite.utils.nodenames import default_nodename
+from celerylite.utils.nodenames import default_nodename, node_format
 from celerylite.worker.consumed import declare_queues, define_queues
 from celerylite.worker.directives import Directives
 from celerylite.worker.event_pipe import EventPipe
@@ -25,6 +25,7 @@ from celerylite.worker.health import Health
 from celerylite.worker.one_process import OneProcess
 from celerylite.worker.options import WorkerOptions
 from celerylite.worker.rate_limits import RateBoard, check_limits
+from celerylite.worker.state_file import StateFile
 from celerylite.worker.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class WorkController:
         """Put the keywords over the settings of the app."""
         conf = self.app.conf
         self.loglevel, self.logfile, self.pidfile = mlevel(loglevel), logfile, pidfile
-        self.autoscale, self.statedb = autoscale, statedb
+        self.autoscale = autoscale
+        statedb = statedb or conf.worker_state_db
+        self.statedb = node_format(statedb, self.hostname) if statedb else None
         self.purge, self.quiet, self.no_color = purge, quiet, no_color
         self.redirect_stdouts = _first(redirect_stdouts, conf.worker_redirect_stdouts)
         self.redirect_stdouts_level = redirect_stdouts_level or conf.worker_redirect_stdouts_level
@@ -188,6 +191,7 @@ class WorkController:
         if not self.app.conf.worker_disable_rate_limits:
             check_limits(self.app)
             self.options.rates = RateBoard(self.app.tasks)
+        state = StateFile(self.statedb, self.directives) if self.statedb else None
         # In somebody else's process (tests) systemd's questions are not for us.
         notifier = Notifier.from_environment() if _in_main_thread() else None
         self.health = Health(self.health_port, self.heartbeat_file, notifier)
@@ -200,6 +204,8 @@ class WorkController:
             self.health.close()
             if self.options.rates is not None:
                 self.options.rates.close()
+            if state is not None:
+                state.close()
             signals.worker_shutdown.send(sender=self)
             self.on_stopped()
         if self.exitcode is None:
