@@ -243,6 +243,8 @@ def _prepare_process(workdir: str | None, skip_checks: bool, settings: dict[str,
     for name, value in settings.items():
         if value:
             os.environ[ENVIRONMENT[name]] = value
+    if settings.get("loader"):
+        loading.check_loader(str(settings["loader"]))
 
 
 def _choose_app(app: Any, given: Any) -> Celery:

@@ -17,6 +17,7 @@ import click
 import kombu.utils.imports
 
 from celerylite.app.utils import find_app
+from celerylite.loaders import get_loader_cls
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -58,6 +59,16 @@ def load_app(name: str) -> Celery:
     if not is_app(found):
         raise click.UsageError(_not_an_app(name, found))
     return found
+
+
+def check_loader(name: str) -> None:
+    """Raise `UsageError` where `--loader` names no class."""
+    try:
+        get_loader_cls(name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise click.UsageError(
+            f"--loader {name}: there is no such class ({exc}). Name it as module:Class, or one of app, default."
+        ) from exc
 
 
 def is_nobodys(name: str | None, app: Any) -> bool:

@@ -74,6 +74,18 @@ def test_result_prints_the_value(run: Run, redis_app: Any) -> None:
     assert run("result", "the-id").stdout == "{'total': 5}\n"
 
 
+def test_result_of_a_task_that_failed(run: Run, redis_app: Any) -> None:
+    redis_app.backend.mark_as_failure("the-id", ValueError("boom"), traceback="Traceback …\nValueError: boom\n")
+    result = run("result", "the-id")
+    assert result.exit_code == 1 and result.stdout == "" and result.stderr.endswith("ValueError: boom\n")
+    assert run("result", "the-id", "--traceback").stdout.startswith("Traceback …\nValueError: boom")
+
+
+def test_result_of_a_task_that_is_not_there(run: Run) -> None:
+    result = run("result", "the-id", "-t", "shop.none")
+    assert result.exit_code == 2 and "There is no task 'shop.none'." in result.output
+
+
 def test_purge_asks_first(run: Run, redis_app: Any) -> None:
     redis_app.send_task("shop.pay")
     assert run("purge", input="n\n").exit_code == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -64,6 +65,26 @@ def test_settings_from_the_command_line(run: Run) -> None:
     assert result.exit_code == 0
     assert os.environ["CELERY_RESULT_BACKEND"] == "redis://h:1/3"
     assert "redis://h:1/3" in result.stdout
+
+
+def test_a_module_with_settings(run: Run, project: Path) -> None:
+    (project / "cliconf.py").write_text("broker_url = 'memory://'\nworker_concurrency = 7\n")
+    assert "worker_concurrency: 7" in run("--config", "cliconf", "report").stdout
+
+
+def test_a_loader_that_is_not_there(run: Run) -> None:
+    result = run("-A", "cliproj", "--loader", "clinope:Loader", "report")
+    assert result.exit_code == 2 and "--loader clinope:Loader: there is no such class" in result.output
+
+
+def test_results_without_a_store(run: Run) -> None:
+    result = run("-A", "clitwo:first", "-b", "memory://", "result", "the-id")
+    assert result.exit_code == 1 and "There is no result backend" in result.output
+
+
+def test_no_colours(run: Run) -> None:
+    for words in (("-C", "logtool", "stats"), ("logtool", "stats", "--no-color")):
+        assert "\x1b" not in run(*words, input="").stdout
 
 
 def test_workdir(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
