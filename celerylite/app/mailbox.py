@@ -6,11 +6,12 @@ Imported by `app.control` when somebody controls workers, for it imports kombu.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.messaging import Consumer
+from kombu.messaging import Consumer, Producer
 from kombu.pidbox import Mailbox as KombuMailbox
 
 from celerylite.utils.log import get_logger
@@ -23,6 +24,18 @@ class Mailbox(KombuMailbox):
 
     #: Seconds after which no reply is waited for, however many came before; None: the time-out starts anew with each.
     patience: float | None = None
+    #: How many have heard the request of this copy; None where the transport cannot tell.
+    heard: int | None = None
+
+    def _publish(self, type: str, arguments: Any, *args: Any, channel: Any = None, **kwargs: Any) -> None:
+        """Send a request, on the channel given, and note how many have heard it."""
+        if channel is None or not hasattr(channel, "conn_or_acquire"):
+            super()._publish(type, arguments, *args, channel=channel, **kwargs)
+            return
+        with _counting(channel) as counts:
+            kwargs["producer"] = kwargs.get("producer") or Producer(channel, auto_declare=False)
+            super()._publish(type, arguments, *args, channel=channel, **kwargs)
+        self.heard = sum(counts) if counts else None
 
     def _collect(
         self,
@@ -35,7 +48,8 @@ class Mailbox(KombuMailbox):
     ) -> list[Any]:
         """The replies to the request `ticket`, until there are `limit` or nothing comes for `timeout` seconds.
 
-        Replies to an earlier request, which came after its time-out, are dropped and do not count.
+        Nothing more is waited for either when all that have heard the request have replied, where the transport
+        tells how many they are. Replies to an earlier request, which came after its time-out, do not count.
         """
         replies: list[Any] = []
 
@@ -55,6 +69,10 @@ class Mailbox(KombuMailbox):
             channel, [queue], accept=self.accept if accept is None else accept, no_ack=True,
             callbacks=[on_reply], on_decode_error=_unreadable,
         )  # fmt: skip
+        if self.heard is not None:
+            limit = min(limit or self.heard, self.heard)
+        else:
+            limit = limit or None
         try:
             with consumer:
                 self._wait(connection, replies, limit, timeout)
@@ -64,7 +82,7 @@ class Mailbox(KombuMailbox):
 
     def _wait(self, connection: Any, replies: list[Any], limit: int | None, timeout: float | None) -> None:
         end = None if self.patience is None else time.monotonic() + self.patience
-        while not limit or len(replies) < limit:
+        while limit is None or len(replies) < limit:
             wait = timeout
             if end is not None:
                 # What has arrived by then is read even if reading it takes longer.
@@ -73,6 +91,29 @@ class Mailbox(KombuMailbox):
                 connection.drain_events(timeout=wait)
             except TimeoutError:
                 return
+
+
+@contextmanager
+def _counting(channel: Any) -> Iterator[list[int]]:
+    """What Redis says to each PUBLISH of a channel of kombu: how many subscribers have got it."""
+    counts: list[int] = []
+    acquire = channel.conn_or_acquire
+
+    def note(count: Any, **_: Any) -> Any:
+        counts.append(count)
+        return count
+
+    @contextmanager
+    def counted(client: Any = None) -> Iterator[Any]:
+        with acquire(client) as found:
+            found.set_response_callback("PUBLISH", note)
+            yield found
+
+    channel.conn_or_acquire = counted
+    try:
+        yield counts
+    finally:
+        del channel.conn_or_acquire
 
 
 def _unreadable(message: Any, exc: ContentDisallowed | DecodeError) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Iterable
@@ -21,36 +22,37 @@ import celerylite
 from celerylite import alias, exceptions
 from celerylite.bin import loading
 from celerylite.bin.base import EX_UNAVAILABLE, CeleryCommand, CeleryOption, CLIContext, add_user_options
-from celerylite.bin.beat import beat
-from celerylite.bin.call import call
-from celerylite.bin.completion import completion
-from celerylite.bin.dead import dead
-from celerylite.bin.demo import demo
-from celerylite.bin.graph import graph
-from celerylite.bin.logtool import logtool
-from celerylite.bin.migrate import migrate
-from celerylite.bin.purge import purge
-from celerylite.bin.queue import queue
-from celerylite.bin.report import report
-from celerylite.bin.result import result
-from celerylite.bin.schedule import schedule
-from celerylite.bin.shell import shell
-from celerylite.bin.upgrade import upgrade
-from celerylite.bin.worker import worker
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
 
+#: Our commands, each with its module and the name there. They are imported when they are used, for the start of a
+#: command line is felt.
+COMMANDS = {
+    "beat": ("beat", "beat"),
+    "call": ("call", "call"),
+    "completion": ("completion", "completion"),
+    "control": ("control", "control"),
+    "dead": ("dead", "dead"),
+    "demo": ("demo", "demo"),
+    "graph": ("graph", "graph"),
+    "inspect": ("control", "inspect"),
+    "list": ("list", "list_"),
+    "logtool": ("logtool", "logtool"),
+    "migrate": ("migrate", "migrate"),
+    "multi": ("multi", "multi"),
+    "purge": ("purge", "purge"),
+    "queue": ("queue", "queue"),
+    "report": ("report", "report"),
+    "result": ("result", "result"),
+    "schedule": ("schedule", "schedule"),
+    "shell": ("shell", "shell"),
+    "status": ("control", "status"),
+    "upgrade": ("upgrade", "upgrade"),
+    "worker": ("worker", "worker"),
+}
 #: Commands of Celery that this release does not have.
-NOT_YET = (
-    "amqp",
-    "control",
-    "events",
-    "inspect",
-    "list",
-    "multi",
-    "status",
-)
+NOT_YET = ("amqp", "events")
 #: Global options that are settings travel in the environment, for detached processes need them too.
 ENVIRONMENT = {
     "broker": "CELERY_BROKER_URL",
@@ -106,13 +108,17 @@ class CeleryGroup(click.Group):
 
     def list_commands(self, ctx: Context) -> list[str]:
         """The names of our commands and of those of other packages."""
-        return sorted({*super().list_commands(ctx), *_plugins()})
+        return sorted({*super().list_commands(ctx), *COMMANDS, *_plugins()})
 
     def get_command(self, ctx: Context, cmd_name: str) -> click.Command | None:
-        """Our command, else that of another package, which is imported only now."""
+        """Our command, else that of another package; it is imported only now."""
         command = super().get_command(ctx, cmd_name)
-        if command is None and cmd_name in _plugins():
+        if command is None and cmd_name in COMMANDS:
+            module, attribute = COMMANDS[cmd_name]
+            command = getattr(importlib.import_module(f"celerylite.bin.{module}"), attribute)
+        elif command is None and cmd_name in _plugins():
             command = _load_plugin(_plugins()[cmd_name])
+        if command is not None:
             self.add_command(command, cmd_name)
         return command
 
@@ -259,13 +265,6 @@ def _choose_app(app: Any, given: Any) -> Celery:
     from celerylite._state import get_current_app
 
     return get_current_app()
-
-
-for _command in (
-    worker, beat, call, result, purge, dead, queue, migrate, schedule, report, demo,
-    shell, logtool, graph, upgrade, completion,
-):  # fmt: skip
-    celery.add_command(_command)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,8 +117,12 @@ def test_commands_have_effects(ours: Any) -> None:
     assert "t.add [rate_limit=77/m]" in ask(ours, "registered", "rate_limit")["w1@here"]
     tell(ours, "rate_limit", "t.add", 0)
     tell(ours, "add_consumer", "seen", "ex2", "topic", "a.b")
-    queues = {queue["name"]: queue for queue in ask(ours, "active_queues")["w1@here"]}
-    seen = queues["seen"]
+
+
+    def find() -> Any:
+        return [queue for queue in ask(ours, "active_queues")["w1@here"] if queue["name"] == "seen"]
+
+    (seen,) = wait_for(find, 10, "the queue to be consumed from")
     assert (seen["exchange"]["name"], seen["exchange"]["type"], seen["routing_key"]) == ("ex2", "topic", "a.b")
     tell(ours, "cancel_consumer", "seen")
 
@@ -142,6 +147,14 @@ def test_who_is_asked(ours: Any) -> None:
     assert inspect(timeout=0.3, destination=["w2@here"]).ping() is None
     assert inspect(timeout=0.3, pattern="x*", matcher="glob").ping() is None
     assert ours.control.ping(timeout=0.3, destination=["w2@here"]) == []
+
+
+def test_nobody_is_waited_for_in_vain(ours: Any) -> None:
+    """Redis tells how many have heard a request: when they have replied the answer is complete."""
+    started = time.monotonic()
+    assert ours.control.ping(timeout=60) == [{"w1@here": {"ok": "pong"}}]
+    assert ours.control.inspect(timeout=60).ping() == {"w1@here": {"ok": "pong"}}
+    assert time.monotonic() - started < 60
 
 
 def test_a_callback_sees_each_reply(ours: Any) -> None:
@@ -202,13 +215,14 @@ def test_nothing_stays_in_redis(site: Site, ours: Any) -> None:
 
 @pytest.fixture
 def twin(site: Site) -> Iterator[Any]:
-    """Another worker of the same name."""
+    """Another worker of the same name, which listens."""
     worker = site.worker("-c", "1", "-n", "w1@here", "-P", "solo", program=THEIRS, conf=CONF)
     yield worker
     worker.kill_tree()
 
 
 def test_two_workers_of_one_name(ours: Any, twin: Any) -> None:
+    wait_for(lambda: len(ours.control.ping(timeout=PATIENCE, limit=2)) == 2, 10, "both to listen")
     with pytest.warns(DuplicateNodenameWarning, match="node name: w1@here"):
         assert ours.control.inspect(timeout=PATIENCE, limit=2).ping() == {"w1@here": {"ok": "pong"}}
 
