@@ -29,7 +29,8 @@ class Mailbox(KombuMailbox):
 
     def _publish(self, type: str, arguments: Any, *args: Any, channel: Any = None, **kwargs: Any) -> None:
         """Send a request, on the channel given, and note how many have heard it."""
-        if channel is None or not hasattr(channel, "conn_or_acquire"):
+        # Not a subclass: a Redis Cluster counts only those that listen at one of its servers.
+        if type(channel).__module__ != "kombu.transport.redis":
             super()._publish(type, arguments, *args, channel=channel, **kwargs)
             return
         with _counting(channel) as counts:
