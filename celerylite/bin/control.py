@@ -10,12 +10,14 @@ import difflib
 import functools
 import inspect as signatures
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
 from click import Context
 
+from celerylite.app.control import flatten_reply
 from celerylite.bin import output
 from celerylite.bin.base import (
     COMMA_SEPARATED_LIST,
@@ -128,7 +130,7 @@ def inspect(
     if as_json:
         output.say_json(ctx.obj, _by_node(replies))
     elif not ctx.obj.quiet:
-        _say_count(ctx.obj, len(replies))
+        _say_count(ctx.obj, replies)
 
 
 @click.command(cls=RemoteCommand, context_settings=SETTINGS)
@@ -171,7 +173,7 @@ def status(ctx: Context, timeout: float | None, destination: list[str] | None, a
     if as_json:
         output.say_json(context, _by_node(replies))
     else:
-        _say_count(context, len(replies))
+        _say_count(context, replies)
 
 
 # -- the request
@@ -206,12 +208,17 @@ def _broadcast(
     control = context.app.control
     control.mailbox.patience = timeout  # who gave a time-out wants to be back by then
     method, arguments = _sending(control, command, arguments)
-    replies = method(
-        **arguments, reply=True, timeout=timeout, destination=destination, callback=say
-    )  # fmt: skip
-    if not replies:
+    replies = method(**arguments, reply=True, timeout=timeout, destination=destination, callback=say)
+    if not replies and command == "shutdown":
+        context.echo("The request was sent. Workers that shut down do not reply.")
+    elif not replies:
         text = f"No nodes replied within time constraint ({timeout:g} s). Is a worker running? -t waits longer."
         raise CeleryCommandException(text, EX_UNAVAILABLE)
+    with warnings.catch_warnings(record=True) as twice:
+        warnings.simplefilter("always")
+        flatten_reply(replies)
+    for warning in twice:
+        context.error(f"{context.style('WARNING', fg='yellow')}: {warning.message}")
     return list(replies)
 
 
@@ -321,10 +328,6 @@ def _positional(ctx: Context, command: str, info: Any, words: list[str]) -> Iter
 # -- the answers
 
 
-def _by_node(replies: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: answer for reply in replies for name, answer in reply.items()}
-
-
 def _say_reply(context: CLIContext, command: str, reply: dict[str, Any], body: bool = True) -> None:
     """One worker's answer, as it comes."""
     for name, answer in reply.items():
@@ -363,5 +366,10 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
 
 
-def _say_count(context: CLIContext, count: int) -> None:
+def _by_node(replies: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: answer for reply in replies for name, answer in reply.items()}
+
+
+def _say_count(context: CLIContext, replies: list[dict[str, Any]]) -> None:
+    count = len(replies)
     context.echo(f"\n{count} {'node' if count == 1 else 'nodes'} online.")

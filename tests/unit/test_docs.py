@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 
-from celerylite.bin.celery import celery
+from celerylite.bin.celery import COMMANDS, celery
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
@@ -41,16 +42,14 @@ def test_our_own_settings_are_marked() -> None:
     assert known - set(defaults.DEFAULTS) == set(module.OWN)
 
 
-@pytest.mark.parametrize("name", sorted(celery.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_commands_and_their_options_are_in_the_page(name: str) -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     assert re.search(rf"^##.*\b{name}\b", page, re.MULTILINE)
+    command = celery.get_command(click.Context(celery), name)
+    assert command is not None
     # The demo's only option is explained by --help.
-    options = (
-        []
-        if name == "demo"
-        else [param for param in celery.commands[name].params if param.opts[0].startswith("-")]
-    )
+    options = [] if name == "demo" else [param for param in command.params if param.opts[0].startswith("-")]
     longest = {max(param.opts, key=len) for param in options}
     missing = {
         option for option in longest if option not in page and option not in ("--args", "--kwargs", "--task")
