@@ -27,15 +27,16 @@ class Mailbox(KombuMailbox):
     #: How many have heard the request of this copy; None where the transport cannot tell.
     heard: int | None = None
 
-    def _publish(self, command: str, arguments: Any, *args: Any, channel: Any = None, **kwargs: Any) -> None:
+    def _publish(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, on the channel given, and note how many have heard it."""
+        channel = kwargs.get("channel")
         # Not a subclass: a Redis Cluster counts only those that listen at one of its servers.
         if type(channel).__module__ != "kombu.transport.redis":
-            super()._publish(command, arguments, *args, channel=channel, **kwargs)
+            super()._publish(*args, **kwargs)
             return
         with _counting(channel) as counts:
             kwargs["producer"] = kwargs.get("producer") or Producer(channel, auto_declare=False)
-            super()._publish(command, arguments, *args, channel=channel, **kwargs)
+            super()._publish(*args, **kwargs)
         self.heard = sum(counts) if counts else None
 
     def _collect(
