@@ -243,7 +243,8 @@ class RedisBroker(Broker):
         """Publish events where kombu's receivers listen."""
         topic, db = self.layout.topic, self.connector.db
         commands = [pack(b"PUBLISH", topic(each.exchange, each.routing_key, db), encode(each)) for each in messages]
-        return max(self._call(commands), default=0)
+        heard = max(self._call(commands), default=0)
+        return max(1, heard) if self.clustered else heard  # a node of a cluster only counts its own clients
 
     def _call(self, commands: Sequence[bytes]) -> list[Any]:
         link = self.borrow()
