@@ -35,6 +35,7 @@ COMMANDS = {
     "control": ("control", "control"),
     "dead": ("dead", "dead"),
     "demo": ("demo", "demo"),
+    "events": ("events", "events"),
     "graph": ("graph", "graph"),
     "inspect": ("control", "inspect"),
     "list": ("list", "list_"),
@@ -48,11 +49,12 @@ COMMANDS = {
     "schedule": ("schedule", "schedule"),
     "shell": ("shell", "shell"),
     "status": ("control", "status"),
+    "top": ("events", "top"),
     "upgrade": ("upgrade", "upgrade"),
     "worker": ("worker", "worker"),
 }
 #: Commands of Celery that this release does not have.
-NOT_YET = ("amqp", "events")
+NOT_YET = ("amqp",)
 #: Global options that are settings travel in the environment, for detached processes need them too.
 ENVIRONMENT = {
     "broker": "CELERY_BROKER_URL",

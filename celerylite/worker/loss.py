@@ -151,6 +151,8 @@ class _Mourning:
                 "Task %s[%s] was terminated (%s)", request.name, request.id, describe(-signum),
                 extra=request.log_extra("terminated"),
             )  # fmt: skip
+            if self.events is not None:
+                self.events.revoked(request, terminated=True, signum=signum, expired=False)
             signals.task_revoked.send(
                 sender=request.task, request=request, terminated=True, signum=signum, expired=False
             )
