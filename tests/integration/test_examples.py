@@ -72,6 +72,10 @@ EXPECTED = {
         r"first: \[\('depth', 0\), \('tenant', 'blue'\)\]",
         r"group: \[\[\('depth', 1\), \('tenant', 'blue'\)\], \[\('depth', 1\), \('tenant', 'blue'\)\]\]",
     ],
+    "events.py": [
+        r"workers: \['worker@here'\]", "failed: events.broken KeyError",
+        r"events\.add\(2, 3\): SUCCESS 5, sent by gen", "times in order: True", "newest first",
+    ],
     "broadcast.py": ["reloaded by: ann, bob"],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip
