@@ -62,6 +62,10 @@ class Port:
     def open_channel(self) -> None:
         """A new channel, in place of one that the server has closed."""
         self.channel: Any = self.connection.channel()
+        if self.connection.transport.driver_name == "filesystem":
+            from celerylite.brokers.kombu_files import write_whole  # lazy: nobody needs it where there are no files
+
+            write_whole(self.channel)
         #: Number of the last message that was sent on this channel, and those that were not confirmed.
         self._sent = 0
         self._waiting: set[int] = set()
