@@ -228,7 +228,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     "--autoscale",
     type=Autoscale(),
     metavar="<MAX WORKERS>, <MIN WORKERS>",
-    help="Accepted; the concurrency stays as it is.",
+    help="As many task processes as the load wants, between these limits: --autoscale=10,3.",
 )
 @feature_option(
     "--health-port",

@@ -46,7 +46,7 @@ def banner(worker: WorkController) -> str:
         _entry("app", f"{app.main or '__main__'}:{id(app):#x}"),
         _entry("transport", brokers.as_uri(app.connection_for_read()) + (DEFAULT if app.without_broker else "")),
         _entry("results", app.backend.as_uri()),
-        _entry("concurrency", f"{worker.concurrency} ({worker.pool_cls})"),
+        _entry("concurrency", f"{_concurrency(worker)} ({worker.pool_cls})"),
         _entry("task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"),
         "",
         "[queues]",
@@ -63,6 +63,13 @@ def extra_info(worker: WorkController) -> str:
         return ""
     names = sorted(name for name in worker.app.tasks if level <= logging.DEBUG or not name.startswith("celery."))
     return "\n".join(["[tasks]", *(f"  . {name}" for name in names)]) + "\n"
+
+
+def _concurrency(worker: WorkController) -> str:
+    if worker.autoscale is None:
+        return str(worker.concurrency)
+    most, fewest = worker.autoscale
+    return f"{{min={fewest}, max={most}}}"
 
 
 def _entry(name: str, value: Any) -> str:

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers
+from celerylite.worker.autoscale import start_autoscaler
 from celerylite.worker.housekeeping import Housekeeping
 from celerylite.worker.loss import Loss
 from celerylite.worker.news import News
@@ -72,6 +73,7 @@ class ControlProcess:
             self.health.serve(self.housekeeping, self.parent_pid)
         self.news.start()
         self.pidbox.start()
+        self.node.autoscaler = start_autoscaler(self.node)
         self.line.send(ready=True)
         while True:
             messages = self.line.receive()
@@ -80,6 +82,8 @@ class ControlProcess:
                 break
             if any(self._handle(message) for message in messages):
                 break
+        if self.node.autoscaler is not None:
+            self.node.autoscaler.stop()
         self.pidbox.stop()
         self.housekeeping.stop()
         thread.join(10)

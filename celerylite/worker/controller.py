@@ -18,6 +18,7 @@ from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK, isatty
 from celerylite.utils.json_lines import json_line
 from celerylite.utils.nodenames import default_nodename, node_format
+from celerylite.worker.autoscale import limits_of
 from celerylite.worker.consumed import declare_queues, define_queues
 from celerylite.worker.directives import Directives
 from celerylite.worker.event_pipe import EventPipe
@@ -105,7 +106,7 @@ class WorkController:
         """Put the keywords over the settings of the app."""
         conf = self.app.conf
         self.loglevel, self.logfile, self.pidfile = mlevel(loglevel), logfile, pidfile
-        self.autoscale = autoscale
+        self.autoscale = limits_of(autoscale)
         statedb = statedb or conf.worker_state_db
         self.statedb = node_format(statedb, self.hostname) if statedb else None
         self.purge, self.quiet, self.no_color = purge, quiet, no_color
@@ -120,6 +121,10 @@ class WorkController:
         self.task_events = _first(task_events, conf.worker_send_task_events)
         self.pool = self.pool_cls = _pool_name(pool or pool_cls or conf.worker_pool)
         self.concurrency = _concurrency(concurrency or conf.worker_concurrency)
+        if self.pool == "solo":
+            self.autoscale = None  # there is nothing to scale
+        if self.autoscale is not None:
+            self.concurrency = max(1, self.autoscale[1])
         self.include(include)
         self._select_queues(queues, exclude_queues)
         self.options = WorkerOptions(
@@ -140,12 +145,14 @@ class WorkController:
             loglevel=self.loglevel,
             logfile=logfile,
             task_events=bool(self.task_events),
+            autoscale=self.autoscale,
             heartbeats=not without_heartbeat,
             heartbeat_interval=heartbeat_interval,
             accept=_accepted(conf.accept_content),
         )
         #: What the worker was told; its processes inherit it, and hear the rest from the parent.
         self.directives = Directives(self.options.queues, events=self.options.task_events)
+        self.directives.autoscale = self.autoscale
         self.extra = kwargs
 
     def _prefetch(self, multiplier: Any, disable: bool | None) -> int | None:

@@ -234,7 +234,7 @@ def pool_restart(
 def autoscale(state: Any, max: int | None = None, min: int | None = None) -> dict[str, Any]:
     """Change the limits of autoscale."""
     current = state.node.directives.autoscale
-    if current is None:
+    if current is None or state.node.autoscaler is None:
         raise ValueError("Autoscale not enabled")
     most = current[0] if max is None else int(max)
     fewest = current[1] if min is None else int(min)

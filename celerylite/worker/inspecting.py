@@ -133,9 +133,9 @@ def stats(state: Any, **kwargs: Any) -> dict[str, Any]:
 
 def _pool(node: Any) -> dict[str, Any]:
     options = node.options
-    info = {"implementation": POOLS.get(options.pool, options.pool), "max-concurrency": options.concurrency}
+    info = {"implementation": POOLS.get(options.pool, options.pool), "max-concurrency": node.board.size()}
     if options.pool == "threads":
-        return {**info, "threads": options.concurrency}
+        return {**info, "threads": node.board.size()}
     pids = node.pids()
     prefork = options.pool == "prefork"
     info.update({
@@ -145,7 +145,6 @@ def _pool(node: Any) -> dict[str, Any]:
         "timeouts": [options.soft_time_limit or 0, options.time_limit or 0],
     })
     if prefork:
-        info["max-concurrency"] = len(pids) or options.concurrency
         info["writes"] = _writes(node)
     return info
 
@@ -167,10 +166,9 @@ def _writes(node: Any) -> dict[str, Any]:
 
 
 def _autoscaler(node: Any) -> dict[str, Any]:
-    if node.directives.autoscale is None:
+    if node.autoscaler is None:
         return {}
-    most, fewest = node.directives.autoscale
-    return {"autoscaler": {"max": most, "min": fewest, "current": len(node.pids()), "qty": 0}}
+    return {"autoscaler": node.autoscaler.info()}
 
 
 def _broker(app: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from celerylite.worker.request import Request
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker
+    from celerylite.worker.autoscale import Autoscaler
     from celerylite.worker.board import Board, Running
     from celerylite.worker.children import Line
     from celerylite.worker.directives import Directives
@@ -43,7 +44,7 @@ class ParentRoad(Protocol):
     """How a node reaches the process that starts and ends the others."""
 
     def post(self, directive: dict[str, Any]) -> None:
-        """Hand a directive to all task processes; returns at once."""
+        """Hand a directive to all task processes: tasks that start from now on start under it."""
 
     def ask(self, kind: str, timeout: float, fields: dict[str, Any]) -> Any:
         """Have the parent do something; its answer, or `Refused` with its reason."""
@@ -71,6 +72,8 @@ class Node:
         self.hostname = options.hostname
         #: Tells the world of the worker (heartbeats, events); None in one that does not.
         self.news: News | None = None
+        #: While autoscale is on.
+        self.autoscaler: Autoscaler | None = None
         #: The pid of the worker's main process, which its users know it by.
         self.pid = parent_pid or os.getpid()
 
@@ -84,7 +87,10 @@ class Node:
         return self.board.pids()
 
     def post(self, kind: str, **fields: Any) -> None:
-        """Tell all processes of the worker something; the kinds are in `Directives`. Returns at once."""
+        """Tell all processes of the worker something; the kinds are in `Directives`.
+
+        On return it is on its way to each of them, and they look for it before they start another task.
+        """
         directive = {"directive": kind, **fields}
         self.directives.apply(directive)
         self.road.post(directive)
@@ -179,8 +185,14 @@ class LineRoad:
         self._waiting: dict[int, _Answer] = {}
 
     def post(self, directive: dict[str, Any]) -> None:
-        """Hand a directive to the parent, which tells the others."""
-        self.line.send(directive=directive)
+        """Hand a directive to the parent, which tells the others; wait until it has."""
+        if threading.current_thread() is threading.main_thread():  # it reads the line, and cannot wait for an answer
+            self.line.send(directive=directive)
+            return
+        try:
+            self.ask("pass_on", PATIENCE, {"directive": directive})
+        except Refused as exc:
+            logger.warning("%s may not be known to all processes: %s", directive["directive"], exc)
 
     def ask(self, kind: str, timeout: float, fields: dict[str, Any]) -> Any:
         """Have the parent do something, and wait for its answer."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite import brokers, concurrency, signals
 from celerylite.exceptions import WorkerTerminate
 from celerylite.platforms import EX_FAILURE, EX_OK
+from celerylite.worker.autoscale import start_autoscaler
 from celerylite.worker.consumed import declare_queues
 from celerylite.worker.emitter import Emitter
 from celerylite.worker.event_pipe import EventPipe
@@ -61,6 +62,7 @@ class OneProcess:
         worker.health.serve(self.housekeeping)
         self.news.start()
         self.pidbox.start()
+        self.node.autoscaler = start_autoscaler(self.node)
         beat = self._beat() if worker.beat else None
         try:
             declare_queues(worker.app, worker.options.queues)
@@ -70,6 +72,8 @@ class OneProcess:
         finally:
             if beat is not None:
                 beat.stop()
+            if self.node.autoscaler is not None:
+                self.node.autoscaler.stop()
             self.pidbox.stop()
             self.housekeeping.stop()
             thread.join()

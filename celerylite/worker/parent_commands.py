@@ -33,6 +33,7 @@ class Commands:
             "pool_restart": self._restart,
             "shutdown": self._shutdown,
             "terminate": self._terminate,
+            "pass_on": self._pass_on,
         }
 
     def answer(self, ask: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +49,9 @@ class Commands:
         except Exception as exc:  # a border: reloading runs the user's modules
             logger.exception("%s failed", kind, extra={"action": "command_failed"})
             return {"number": number, "error": f"{kind} failed: {exc!r}"}
+
+    def _pass_on(self, directive: dict[str, Any]) -> None:
+        self.parent.pass_on(directive, self.parent.control)
 
     def _grow(self, n: int = 1) -> int:
         return self._resize(int(n))
