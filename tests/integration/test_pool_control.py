@@ -1,4 +1,4 @@
-"""A running worker grows, shrinks, restarts its pool, ends tasks and gets other queues; processes are replaced in time."""
+"""A running worker grows, shrinks, restarts its pool, ends tasks, gets other queues, and replaces processes in time."""
 
 from __future__ import annotations
 
