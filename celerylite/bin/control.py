@@ -27,6 +27,7 @@ from celerylite.bin.base import (
     CLIContext,
     handle_preload_options,
 )
+from celerylite.bin.completion import complete_workers
 from celerylite.exceptions import CeleryCommandException
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,7 +74,11 @@ def remote_options(command: F) -> F:
     for option in (
         output.json_option("Remote Control Options"),
         remote_option(
-            "-d", "--destination", type=COMMA_SEPARATED_LIST, help="Ask these workers only, a comma separated list."
+            "-d",
+            "--destination",
+            type=COMMA_SEPARATED_LIST,
+            shell_complete=complete_workers,
+            help="Ask these workers only, a comma separated list.",
         ),
         remote_option("-t", "--timeout", type=float, help="Seconds to wait for replies; 1 for most commands."),
     ):
@@ -93,6 +98,10 @@ def _list_commands(ctx: Context, param: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
+def _complete_commands(ctx: Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in _commands(ctx, ctx.command.name or "") if name.startswith(incomplete)]
+
+
 def list_option(command: F) -> F:
     """Decorator: `--list`."""
     return click.option(
@@ -104,7 +113,7 @@ SETTINGS = {"ignore_unknown_options": True}  # a worker's command may have optio
 
 
 @click.command(cls=RemoteCommand, context_settings=SETTINGS)
-@click.argument("command")
+@click.argument("command", shell_complete=_complete_commands)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @remote_options
 @list_option
@@ -134,7 +143,7 @@ def inspect(
 
 
 @click.command(cls=RemoteCommand, context_settings=SETTINGS)
-@click.argument("command")
+@click.argument("command", shell_complete=_complete_commands)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @remote_options
 @list_option

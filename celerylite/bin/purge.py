@@ -8,17 +8,25 @@ import click
 from click import Context
 
 from celerylite.bin.base import COMMA_SEPARATED_LIST, CeleryCommand, CeleryOption, handle_preload_options
+from celerylite.bin.completion import complete_queues
 
 purging_option = functools.partial(click.option, cls=CeleryOption, help_group="Purging Options")
 
 
 @click.command(cls=CeleryCommand)
 @purging_option("-f", "--force", is_flag=True, help="Do not ask.")
-@purging_option("-Q", "--queues", type=COMMA_SEPARATED_LIST, help="Comma separated list of queues to purge.")
+@purging_option(
+    "-Q",
+    "--queues",
+    type=COMMA_SEPARATED_LIST,
+    shell_complete=complete_queues,
+    help="Comma separated list of queues to purge.",
+)
 @purging_option(
     "-X",
     "--exclude-queues",
     type=COMMA_SEPARATED_LIST,
+    shell_complete=complete_queues,
     help="Comma separated list of queues not to purge.",
 )
 @click.pass_context

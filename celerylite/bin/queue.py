@@ -11,6 +11,7 @@ import click
 from click import Context
 
 from celerylite.bin.base import COMMA_SEPARATED_LIST, CeleryCommand, CeleryOption, handle_preload_options
+from celerylite.bin.completion import complete_queues
 
 if TYPE_CHECKING:
     from celerylite.brokers.base import QueueStats
@@ -21,7 +22,13 @@ COLUMNS = {"waiting": "waiting", "delayed": "delayed", "held": "in flight", "dea
 
 
 @click.group(invoke_without_command=True)
-@queue_option("-Q", "--queues", type=COMMA_SEPARATED_LIST, help="Comma separated list of queues; all that are known.")
+@queue_option(
+    "-Q",
+    "--queues",
+    type=COMMA_SEPARATED_LIST,
+    shell_complete=complete_queues,
+    help="Comma separated list of queues; all that are known.",
+)
 @queue_option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @handle_preload_options

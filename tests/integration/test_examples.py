@@ -76,6 +76,10 @@ EXPECTED = {
         r"workers: \['worker@here'\]", "failed: events.broken KeyError",
         r"events\.add\(2, 3\): SUCCESS 5, sent by gen", "times in order: True", "newest first",
     ],
+    "health_and_logs.py": [
+        r'/live: 200 \{"live": true', r'/ready: 200 \{"ready": true', "log: INFO received", "log: INFO - packing 42",
+        "log: INFO success",
+    ],
     "broadcast.py": ["reloaded by: ann, bob"],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip

@@ -55,6 +55,10 @@ app = App("clirecorder", broker="memory://", set_as_current=False)
     "cliraises.py": "def settings():\n    return {}['broker']\n\nsettings()\n",
     "cliexits.py": "raise SystemExit('no settings')\n",
     "clisyntax.py": "def f(:\n",
+    "clishell.py": (
+        "from celerylite import Celery\napp = Celery('clishell', broker='memory://', set_as_current=False)\n"
+        "@app.task\ndef weigh_apples(): pass\n"
+    ),
     "clifactory.py": (
         "from celerylite import Celery\ndef create_app():\n    return Celery('made')\nclass Mine(Celery):\n    pass\n"
     ),

@@ -39,6 +39,11 @@ def test_queues(project: object) -> None:
     assert offers("-A", "cliproj", "worker", "-Q", "celery,c") == []
 
 
+def test_remote_commands(project: object) -> None:
+    assert offers("-A", "cliproj", "inspect", "act") == ["active", "active_queues"]
+    assert offers("control", "pool_g") == ["pool_grow"]
+
+
 def test_an_app_that_cannot_be_loaded(project: object) -> None:
     assert offers("-A", "clibroken", "call", "") == []
     assert offers("call", "") == []

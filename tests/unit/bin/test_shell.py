@@ -18,10 +18,10 @@ Run = Callable[..., Result]
 
 #: Shells that only say what they were given, under the names of real ones.
 SHELLS = {
-    "IPython": "def start_ipython(argv, user_ns):\n    print('IPython', user_ns['add'].name)\n",
-    "bpython": "def embed(names):\n    print('bpython', names['add'].name)\n",
+    "IPython": "def start_ipython(argv, user_ns):\n    print('IPython', user_ns['weigh_apples'].name)\n",
+    "bpython": "def embed(names):\n    print('bpython', names['weigh_apples'].name)\n",
     "ptpython/__init__": "",
-    "ptpython/repl": "def embed(first, second):\n    print('ptpython', first['add'].name)\n",
+    "ptpython/repl": "def embed(first, second):\n    print('ptpython', first['weigh_apples'].name)\n",
 }
 
 
@@ -57,37 +57,37 @@ def install(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 )
 def test_the_shell_that_was_asked_for(run: Run, install: Callable[..., None], option: str, module: str) -> None:
     install("IPython", "bpython", "ptpython")
-    assert run("-A", "cliproj", "shell", option).stdout == f"{module} cliproj.celery.add\n"
+    assert run("-A", "clishell", "shell", option).stdout == f"{module} clishell.weigh_apples\n"
 
 
 @pytest.mark.parametrize("installed", [("IPython", "bpython"), ("bpython", "ptpython"), ("ptpython",)])
 def test_the_best_shell_there_is(run: Run, install: Callable[..., None], installed: tuple[str, ...]) -> None:
     install(*installed)
-    assert run("-A", "cliproj", "shell").stdout == f"{installed[0]} cliproj.celery.add\n"
+    assert run("-A", "clishell", "shell").stdout == f"{installed[0]} clishell.weigh_apples\n"
 
 
 def test_a_shell_that_is_not_installed(run: Run, install: Callable[..., None]) -> None:
-    result = run("-A", "cliproj", "shell", "-B")
+    result = run("-A", "clishell", "shell", "-B")
     assert result.exit_code == 1 and "bpython is not installed: pip install bpython" in result.output
 
 
 def test_pythons_own(run: Run, install: Callable[..., None]) -> None:
-    result = run("-A", "cliproj", "shell", input="print(add.name, app is celery, group.__name__)\n")
-    assert "cliproj.celery.add True group" in result.stdout
+    result = run("-A", "clishell", "shell", input="print(weigh_apples.name, app is celery, group.__name__)\n")
+    assert "clishell.weigh_apples True group" in result.stdout
 
 
 def test_without_tasks(run: Run, project: Path) -> None:
-    result = run("-A", "cliproj", "shell", "--python", "-T", input="print('add' in globals(), app.main)\n")
-    assert "False cliproj" in result.stdout
+    result = run("-A", "clishell", "shell", "--python", "-T", input="print('weigh_apples' in globals(), app.main)\n")
+    assert "False clishell" in result.stdout
 
 
 def test_names(project: Path) -> None:
-    app = load_app("cliproj")
+    app = load_app("clishell")
     names = namespace(app)
     assert names["celery"] is app and names["chord"] is canvas.chord
-    assert set(names) == {
-        "app", "celery", "Task", "chain", "chord", "chunks", "group", "signature", "subtask", "xmap", "xstarmap", "add"
-    }  # fmt: skip
+    assert {"Task", "chain", "chunks", "group", "signature", "subtask", "xmap", "xstarmap"} <= set(names)
+    assert names["weigh_apples"] is app.tasks["clishell.weigh_apples"]
+    assert "backend_cleanup" not in names  # Celery's own tasks
 
 
 def test_a_task_cannot_hide_the_library(project: Path) -> None:
