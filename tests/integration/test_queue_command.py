@@ -19,15 +19,19 @@ from tests.conftest import THEIRS, Site
 Run = Callable[..., Result]
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+@pytest.fixture(params=["redis", "sqlite", pytest.param("cluster", marks=pytest.mark.slow)])
 def queue_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Celery]:
     """An app on an empty broker of each kind that can tell."""
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
+    elif request.param == "cluster":
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        url = cluster.url
     else:
         url = f"sqlite:///{tmp_path}/tasks.db"
     app = Celery("queues", broker=url, set_as_current=False)
-    app.conf.broker_transport_options = {"global_keyprefix": "p:"} if request.param == "redis" else {}
+    app.conf.broker_transport_options = {} if request.param == "sqlite" else {"global_keyprefix": "p:"}
     yield app
     app.close()
 
