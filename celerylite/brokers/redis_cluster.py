@@ -17,7 +17,7 @@ from typing import Any
 
 from celerylite.brokers.redis_cluster_address import ClusterAddress, Node
 from celerylite.brokers.redis_cluster_layout import OWN, SLOTS, key_of, slot_of
-from celerylite.brokers.redis_link import Link, LinkError, Opened, ReplyError, is_passing, is_refusal, pack
+from celerylite.brokers.redis_link import Link, LinkError, Opened, ReplyError, Silence, is_passing, is_refusal, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_socket import Address, open_session
 from celerylite.utils.forks import after_fork
@@ -28,7 +28,9 @@ logger = logging.getLogger("celery.brokers.redis")
 IDLE_CHECK = 1.0
 #: Seconds between tries while a slot is on the move.
 AGAIN = 0.02
-#: Where commands without a key go: to the node of our own notes, whose clock everybody reads.
+#: Seconds that an attempt to connect may take in vain before it counts as silence.
+IN_VAIN = 0.5
+#: Where commands without a key go, if they can: to the node of our own notes, whose clock everybody reads.
 HOME = slot_of(b"{%b}" % OWN.encode())
 #: The cluster is not itself just now, and may look different when it is asked again.
 STALE = ("CLUSTERDOWN", "READONLY", "MASTERDOWN")
@@ -66,6 +68,8 @@ class Errand:
 
     commands: Sequence[bytes]
     slot: int
+    #: Whether another node would do as well.
+    keyless: bool = False
     #: Where an ASK has sent us, for this once.
     detour: Node | None = None
     replies: list[Any] = field(default_factory=list)
@@ -88,6 +92,8 @@ class Cluster:
         #: What has moved since then.
         self._moved: dict[int, Node] = {}
         self._stale = True
+        #: Nodes that let us wait in vain, and until when nobody tries them again.
+        self._silent: dict[Node, float] = {}
         self._idle: dict[Node, list[tuple[float, ClusterLink]]] = {}
         self._lock = threading.Lock()
         after_fork(self._after_fork)
@@ -108,14 +114,16 @@ class Cluster:
         """The master of a slot, as far as we know; raises `LinkError` where no node tells."""
         if self._stale:
             self.refresh()
-        node = self._moved.get(slot)
-        if node is not None:
-            return node
-        at = bisect_right(self._starts, slot) - 1
-        if at < 0 or self._ranges[at][0] < slot:
+        node = self.known(slot)
+        if node is None:
             self._stale = True
             raise LinkError(f"{self.address.url}: no node serves slot {slot}")
-        return self._ranges[at][1]
+        return node
+
+    def known(self, slot: int) -> Node | None:
+        """The master of a slot, without asking anybody."""
+        at = bisect_right(self._starts, slot) - 1
+        return self._moved.get(slot) or (self._ranges[at][1] if at >= 0 and self._ranges[at][0] >= slot else None)
 
     def masters(self) -> list[Node]:
         """All nodes that have slots."""
@@ -127,7 +135,11 @@ class Cluster:
         """Ask the nodes which slots they have, `but` the last: it is in trouble."""
         known = list(dict.fromkeys([*(node for _, node in self._ranges), *self._moved.values()]))
         random.shuffle(known)  # whoever is cut off from the others must not be asked again and again
-        nodes = sorted(dict.fromkeys([*known, *self.address.nodes]), key=lambda node: node == but)
+        now = time.monotonic()
+        nodes = sorted(
+            dict.fromkeys([*known, *self.address.nodes]),
+            key=lambda node: node == but or self._silent.get(node, 0.0) > now,
+        )
         trouble: Exception | None = None
         for node in nodes:
             try:
@@ -175,9 +187,9 @@ class Cluster:
 
     # -- connections
 
-    def link(self, slot: int = HOME) -> ClusterLink:
-        """A connection of one's own that follows a slot."""
-        link = ClusterLink(lambda: self.open_slot(slot), timeout=self.timeout)
+    def link(self, slot: int | None) -> ClusterLink:
+        """A connection of one's own that follows a slot, or that goes to any node."""
+        link = ClusterLink(self.open_any if slot is None else lambda: self.open_slot(slot), timeout=self.timeout)
         link.heed = self.heed
         return link
 
@@ -217,6 +229,19 @@ class Cluster:
         return opened
 
     def _session(self, node: Node, commands: Sequence[bytes]) -> tuple[Opened, list[Any]]:
+        """A connection and the first replies. A host that swallows everything is tried half of the time at most."""
+        began = time.monotonic()
+        if began < self._silent.get(node, 0.0):
+            raise LinkError("it did not answer a moment ago")
+        try:
+            return self._connect(node, commands)
+        except OSError:
+            now = time.monotonic()
+            if now - began > IN_VAIN:
+                self._silent[node] = now + (now - began)
+            raise
+
+    def _connect(self, node: Node, commands: Sequence[bytes]) -> tuple[Opened, list[Any]]:
         where = self.address
         if where.tls is None:
             address = Address(
@@ -282,13 +307,16 @@ class Cluster:
         if MULTI in commands:
             keys = (key_of(command) for command in commands)
             return [Errand(commands, next((slot_of(key) for key in keys if key is not None), HOME))]
-        return [Errand((command,), HOME if (key := key_of(command)) is None else slot_of(key)) for command in commands]
+        return [
+            Errand((command,), HOME, keyless=True) if (key := key_of(command)) is None
+            else Errand((command,), slot_of(key)) for command in commands
+        ]  # fmt: skip
 
     def _run(self, errands: Sequence[Errand]) -> None:
         """One trip to every node that has something to do."""
         by_node: dict[Node, list[Errand]] = {}
         for errand in errands:
-            by_node.setdefault(errand.detour or self.node_of(errand.slot), []).append(errand)
+            by_node.setdefault(errand.detour or self._node_for(errand), []).append(errand)
         trouble: LinkError | None = None
         open_trips: list[tuple[Node, ClusterLink]] = []
         try:
@@ -315,9 +343,18 @@ class Cluster:
         if trouble is not None:
             raise trouble
 
+    def _node_for(self, errand: Errand) -> Node:
+        node = self.node_of(errand.slot)
+        now = time.monotonic()
+        if errand.keyless and self._silent.get(node, 0.0) > now:
+            return next((one for one in self.masters() if self._silent.get(one, 0.0) <= now), node)
+        return node
+
     def _gone(self, node: Node, exc: LinkError) -> LinkError:
         self._idle.pop(node, None)
         self._stale = True
+        if isinstance(exc, Silence):
+            self._silent[node] = time.monotonic() + self.timeout
         return exc
 
     def _again(self, errand: Errand) -> bool:
@@ -364,7 +401,7 @@ def _tls_session(where: ClusterAddress, node: Node, commands: Sequence[bytes]) -
     connection: Any = SSLConnection(**options)
     try:
         connection.connect()
-        connection.send_packed_command(b"".join(commands))
+        connection.send_packed_command(list(commands))
         replies: list[Any] = []
         for _ in commands:
             try:

@@ -83,11 +83,16 @@ def parse(
 
 def _check_path(url: str, path: str) -> None:
     if path.strip("/") not in ("", "0"):
-        name = url.rpartition("@")[2]
         raise ImproperlyConfigured(
-            f"{name!r} names a database, but a Redis Cluster has only one: end the URL with a plain /, and keep "
+            f"{_shown(url)!r} names a database, but a Redis Cluster has only one: end the URL with a plain /, and keep "
             "projects apart with global_keyprefix"
         )
+
+
+def _shown(url: str) -> str:
+    """As its writer knows it, without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.replace('scluster', 's+cluster')}://{rest.rpartition('@')[2]}"
 
 
 def _node(text: str, url: str) -> Node:
@@ -95,7 +100,7 @@ def _node(text: str, url: str) -> Node:
     try:
         return host.strip("[]") or "127.0.0.1", int(port or PORT)
     except ValueError:
-        raise ImproperlyConfigured(f"{url.rpartition('@')[2]!r}: the port {port!r} is no number") from None
+        raise ImproperlyConfigured(f"{_shown(url)!r}: the port {port!r} is no number") from None
 
 
 def _tls_options(query: str) -> dict[str, Any]:

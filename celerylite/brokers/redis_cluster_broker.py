@@ -9,6 +9,7 @@ slot and are done by the same scripts. This file sends; consumers and keepers of
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -24,13 +25,19 @@ from celerylite.brokers.redis_cluster import Cluster
 from celerylite.brokers.redis_cluster_address import parse
 from celerylite.brokers.redis_cluster_layout import QUEUES, ClusterLayout, slot_of
 from celerylite.brokers.redis_connector import Connector
-from celerylite.brokers.redis_link import Link, Opened, pack
+from celerylite.brokers.redis_link import Link, Opened, ReplyError, pack
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
     from celerylite.brokers.base import EndedChord
     from celerylite.message import Message
+
+
+logger = logging.getLogger("celery.brokers.redis")
+
+#: Seconds until what could not be noted is tried again.
+NOTE_AGAIN = 10.0
 
 
 class ClusterConnector(Connector):
@@ -90,6 +97,9 @@ class ClusterBroker(RedisBroker):
         self._lay_out(ClusterLayout.from_options(connection.transport_options or {}))
         #: Queues that are in the cluster's list of queues, by our own word.
         self._listed: set[str] = set()
+        #: Commands that note what is not needed for sending, and when they may be tried again.
+        self._notes: list[bytes] = []
+        self._notes_at = 0.0
 
     # -- sending
 
@@ -115,15 +125,39 @@ class ClusterBroker(RedisBroker):
             return None  # sending it will say so
 
     def _send(self, messages: Sequence[Message]) -> None:
-        self.list_queues(message.routing_key for message in messages if not message.exchange)
         super()._send(messages)
+        self.list_queues(message.routing_key for message in messages if not message.exchange)
+
+    def _declaration(self, queue: Any) -> list[bytes]:
+        """Nothing: what there is to note is on other nodes, and those need not be there for sending."""
+        self._notes += super()._declaration(queue)
+        return []
+
+    def declare(self, queues: Iterable[Any]) -> None:
+        """Tell producers of any kind where the messages of these queues go; what was declared before is not again."""
+        super().declare(queues)
+        self._write_notes()
 
     def list_queues(self, queues: Iterable[str]) -> None:
-        """Have these queues in the cluster's list, for those who look after messages."""
+        """Have these queues in the cluster's list, for those who look after messages; later, if that is away."""
         fresh = set(queues) - self._listed
         if fresh:
-            self._call([pack(b"SADD", self.key(QUEUES), *map(_bytes, fresh))])
+            self._notes.append(pack(b"SADD", self.key(QUEUES), *map(_bytes, fresh)))
             self._listed |= fresh
+        if self._notes and time.monotonic() >= self._notes_at:
+            try:
+                self._write_notes()
+            except self.connection_errors:
+                self._notes_at = time.monotonic() + NOTE_AGAIN
+            except ReplyError as exc:  # our user may not
+                logger.warning("Cannot list queues for `celerylite queue` and `dead`: %s", exc)
+                self._notes = []
+
+    def _write_notes(self) -> None:
+        pending = list(self._notes)
+        if pending:
+            self._call(pending)
+            del self._notes[: len(pending)]
 
     def listed_queues(self) -> list[str]:
         """All queues that were ever used."""
@@ -150,8 +184,8 @@ class ClusterBroker(RedisBroker):
         return Stream(self)
 
     def new_link(self) -> Link:
-        """A connection for one thread, to a node that stands for all: for what is published to channels."""
-        return self.cluster.link()
+        """A connection for one thread, to any node: for what is published to channels."""
+        return self.cluster.link(None)
 
     # -- notebooks
 
@@ -228,7 +262,7 @@ class ClusterBroker(RedisBroker):
 
     def _after_fork(self) -> None:
         super()._after_fork()
-        self._listed = set()
+        self._listed, self._notes = set(), []
 
 
 class QueueBroker(RedisBroker):

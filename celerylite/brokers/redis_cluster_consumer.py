@@ -111,15 +111,7 @@ class ClusterConsumer(Waking, Consumer):
 
     def open(self, given_up: Callable[[], bool]) -> bool:
         """Connect, trying until it works or `given_up` says so; returns whether it did."""
-        if not all(part.open(given_up) for part in self._parts.values()):
-            return False
-        while self.queues and not given_up():
-            try:
-                self.broker.list_queues(self.queues)
-                break
-            except self.broker.connection_errors:
-                self._sleep(LOOK)
-        return True
+        return all(part.open(given_up) for part in self._parts.values())
 
     # -- taking
 

@@ -45,6 +45,12 @@ class QueueKeeper(RedisKeeper):
         self.away_until = self.reclaim_at = 0.0
         self.broken = False
 
+    @property
+    def node(self) -> Any:
+        """Which node has the queue, as far as it is known."""
+        connector = self.broker.connector
+        return connector.cluster.known(connector.slot)  # type: ignore[attr-defined]
+
     def _lists(self) -> list[bytes]:
         lists = self.broker.list_keys(self.queue)
         return lists[1:] if self.first else lists
@@ -75,7 +81,8 @@ class ClusterKeeper(Waking, Keeper):
 
     def _try(self, part: QueueKeeper, action: Callable[[QueueKeeper], T], otherwise: T) -> T:
         """Do something with one queue; `otherwise` where its node is away, which is said once."""
-        if uptime() < part.away_until:
+        began = uptime()
+        if began < part.away_until:
             return otherwise
         for again in (True, False):
             try:
@@ -86,12 +93,19 @@ class ClusterKeeper(Waking, Keeper):
                 part.drop()
                 if isinstance(exc, Moved) and again:
                     continue
-                self._leave(part, exc)
+                self._leave(part, exc, began)
         return otherwise
 
-    def _leave(self, part: QueueKeeper, exc: Exception) -> None:
+    def _leave(self, part: QueueKeeper, exc: Exception, began: float) -> None:
+        """Let go of a queue for a while; a node that lets us wait in vain must not cost the other queues their time."""
         now = uptime()
-        part.away_until = now + PAUSE
+        part.away_until = now + max(PAUSE, 2 * (now - began))
+        if now - began > PAUSE:
+            for other in self.parts.values():
+                if other is not part and other.node == part.node:
+                    other.away_until = max(other.away_until, part.away_until)
+                    other.reclaim_at = now + self.lease
+                    other.drop()
         # Whoever was cut off too must have the time to renew.
         part.reclaim_at = now + self.lease
         if not part.broken and not isinstance(exc, Moved):
@@ -147,6 +161,7 @@ class ClusterKeeper(Waking, Keeper):
                 part.reclaim_at = max(part.reclaim_at, uptime() + soon)
         if uptime() >= self._outbox_at:
             self._outbox_at = uptime() + LOOK_OUTBOX
+            self.broker.list_queues(self.parts)
             self._empty_outbox()
         looks = [part.reclaim_at for part in self.parts.values()]
         return max(0.0, min([self._outbox_at, *looks]) - uptime())

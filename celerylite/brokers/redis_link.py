@@ -42,6 +42,10 @@ class LinkError(ConnectionError):
     """The connection to Redis is broken, or the server cannot serve just now."""
 
 
+class Silence(LinkError):
+    """Redis lets us wait in vain."""
+
+
 class ReplyError(Exception):
     """Redis refused a command."""
 
@@ -186,9 +190,9 @@ class Link:
         self.push()
         try:
             data = sock.recv(RECEIVE)
-        except BlockingIOError as exc:  # how the kernel says that the time was up
+        except (BlockingIOError, TimeoutError) as exc:  # the first is how the kernel says that the time was up
             self.drop()
-            raise LinkError(f"Redis did not answer within {self.timeout:g} s") from exc
+            raise Silence(f"Redis did not answer within {self.timeout:g} s") from exc
         except OSError as exc:
             self.drop()
             raise LinkError(f"Redis does not answer: {exc}") from exc

@@ -172,7 +172,7 @@ class Channel(virtual.Channel):
         self._patterns.setdefault(pattern, set()).add(queue)
         self._copies.setdefault(queue, deque())
         if self._subscription is None:
-            self._subscription = self._cluster.link()
+            self._subscription = self._cluster.link(None)
             self._subscription.expect(self._receive)
         if not self._subscription.connected:
             self._subscribe_all(self._subscription)

@@ -47,6 +47,9 @@ EXPECTED = {
         "order: urgent, usual", "topic: fox by mammal.fox", r"delay: [12]\.", "dead letters: 1",
         "broadcast: hello hello",
     ],
+    "redis_cluster.py": [
+        "chord: cat.png resized, dog.png resized", r"delay: 1\.", "left in the queues: {'celery': 0, 'images': 0}",
+    ],
     "embedded.py": [r"from the file: \[0, 2, 4\]", r"celerylite\.db"],
     "canvas_chain.py": [
         r"2 \+ 2 \+ 4 \+ 8: 16", r"on the way: \[4, 8\]", r"10 \+ 1 \+ 2: 13", "immutable: done",
@@ -117,6 +120,8 @@ def test_example(name: str, request: pytest.FixtureRequest) -> None:
     more = {}
     if name == "rabbitmq.py":
         more["CELERY_BROKER_URL"] = request.getfixturevalue("rabbit_server").url()
+    if name == "redis_cluster.py":
+        more["CELERY_BROKER_URL"] = request.getfixturevalue("redis_cluster").url
     if name.startswith("pydantic"):
         pytest.importorskip("pydantic")
     text = run(name, **more)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from celerylite import Celery, chain, chord, group
 from celerylite.exceptions import WorkerLostError
-from tests.conftest import Site, Workers
+from tests.conftest import OURS, Site, Workers
+from tests.integration.test_redis_urls import certificates
+from tests.support.app import make_app
 from tests.support.ledger import Ledger
 from tests.support.redis_cluster import RedisCluster
 from tests.support.waiting import wait_for
@@ -212,6 +217,28 @@ def test_a_master_dies(own_cluster: Callable[..., RedisCluster], site_of: Any) -
     assert worker.terminate(30) == 0
 
 
+def test_a_node_is_silent(own_cluster: Callable[..., RedisCluster], site_of: Any) -> None:
+    """The queues of the others go on, their leases included; its own go on when it speaks again."""
+    cluster = own_cluster()
+    site = site_of(cluster)
+    worker = site.worker("-c", "2", conf=CONF)
+    client = site.client(**CONF)
+    victim = cluster.owner("foo")
+    long = client.tasks["t.work_late"].apply_async((None, 10.0), queue="slow")
+    site.ledger.wait("start", long.id)
+    os.kill(victim.pid, signal.SIGSTOP)
+    for countdown in (None, 1, 4):
+        sent = client.tasks["t.work"].apply_async(queue="celery", countdown=countdown, ignore_result=True)
+        site.ledger.wait("finish", sent.id, timeout=PATIENCE)
+    site.ledger.wait("finish", long.id, timeout=PATIENCE)
+    os.kill(victim.pid, signal.SIGCONT)
+    assert long.get(timeout=PATIENCE) == "worked"
+    assert site.ledger.count("start", long.id) == 1
+    assert client.tasks["t.add"].apply_async((1, 2), queue="foo").get(timeout=PATIENCE) == 3
+    assert "hangs" not in worker.log()
+    assert worker.terminate(30) == 0
+
+
 def test_slots_move_while_tasks_run(own_cluster: Callable[..., RedisCluster], site_of: Any) -> None:
     """There and back again; each task runs once."""
     cluster = own_cluster()
@@ -254,6 +281,29 @@ def test_a_worker_is_stopped_and_comes_back(redis_cluster: RedisCluster, site_of
     assert blocker.get(timeout=PATIENCE) == "worked"
     assert [site.ledger.count("start", result.id) for result in waiting] == [1] * 5
     assert first.terminate(30) == 0
+
+
+def test_passwords_and_tls(own_cluster: Callable[..., RedisCluster], site_of: Any, tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl to make certificates")
+    files = certificates(tmp_path)
+    cluster = own_cluster(
+        password="pw",
+        tls=("--tls-cert-file", files["s.crt"], "--tls-key-file", files["s.key"],
+             "--tls-ca-cert-file", files["ca.crt"], "--tls-auth-clients", "no"),
+    )  # fmt: skip
+    plain = cluster.url.replace("://", "://:pw@")
+    secure = cluster.tls_url.replace("://", "://:pw@") + f"?ssl_cert_reqs=required&ssl_ca_certs={files['ca.crt']}"
+    site = site_of(cluster)
+    worker = site.worker("-c", "1", conf=CONF, env={"TEST_BROKER": secure, "TEST_BACKEND": plain})
+    client = make_app(OURS, plain, secure, CONF)
+    for queue in QUEUES:
+        assert client.tasks["t.add"].apply_async((1, 2), queue=queue).get(timeout=PATIENCE) == 3
+    assert ":pw@" not in worker.log()
+    client.close()
+    wrong = Celery("wrong", broker=cluster.url.replace("://", "://:wrong@"), set_as_current=False)
+    with pytest.raises(Exception, match="WRONGPASS"):
+        wrong.send_task("t", retry=False)
 
 
 # -- what is refused, with a sentence

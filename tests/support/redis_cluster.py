@@ -30,15 +30,30 @@ def _cluster_port() -> int:
 
 
 class RedisCluster:
-    """`masters` nodes that share the slots evenly, each with `replicas` of its own."""
+    """`masters` nodes that share the slots evenly, each with `replicas` of its own; with `tls`
+    (options of the server) they also speak TLS, and only that among each other.
+    """
 
-    def __init__(self, masters: int = 3, replicas: int = 0, package: str = "") -> None:
+    def __init__(
+        self, masters: int = 3, replicas: int = 0, package: str = "", password: str | None = None,
+        tls: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         extra = (
             "--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT),
-            "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
+            "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
         count = masters * (1 + replicas)
-        self.nodes = [RedisServer(port=_cluster_port(), extra=extra, package=package) for _ in range(count)]
+        if password:
+            extra += ("--requirepass", password, "--masterauth", password)
+        self.nodes: list[RedisServer] = []
+        #: The port by which a node knows another: the one for TLS, where there is one.
+        self._own_port: dict[RedisServer, int] = {}
+        for _ in range(count):
+            own = _cluster_port()
+            options = (*extra, "--tls-port", str(own), "--tls-cluster", "yes", *tls) if tls else extra
+            port = free_port() if tls else own
+            self.nodes.append(RedisServer(port=port, extra=options, package=package, password=password))
+            self._own_port[self.nodes[-1]] = own
         self.masters = self.nodes[:masters]
         self._replicas = replicas
 
@@ -54,7 +69,7 @@ class RedisCluster:
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         with self.nodes[0].client() as client:
             for node in self.nodes[1:]:
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._own_port[node])
         for node in self.nodes:
             wait_for(lambda node=node: self._knows_all(node), 30, "the nodes to meet")
         for number, node in enumerate(self.nodes[len(self.masters) :]):
@@ -126,6 +141,11 @@ class RedisCluster:
         """The URL for brokers and results."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
         return f"redis+cluster://{hosts}/"
+
+    @property
+    def tls_url(self) -> str:
+        """The same with TLS, by one node."""
+        return f"rediss+cluster://127.0.0.1:{self._own_port[self.nodes[0]]}/"
 
     def close(self) -> None:
         """End it and remove its files."""
