@@ -30,8 +30,9 @@ def _cluster_port() -> int:
 
 
 class RedisCluster:
-    """`masters` nodes that share the slots evenly, each with `replicas` of its own; with `tls`
-    (options of the server) they also speak TLS, and only that among each other.
+    """`masters` nodes that share the slots evenly, each with `replicas` of its own.
+
+    With `tls` (options of the server) they also speak TLS, and only that among each other.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class RedisCluster:
     ) -> None:  # fmt: skip
         extra = (
             "--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT),
-            "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
+            "--cluster-require-full-coverage", "no",
+            "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
         )  # fmt: skip
         count = masters * (1 + replicas)
         if password:
