@@ -24,6 +24,10 @@ PLUGIN = "celerylite.contrib.pytest"
 EXPECTED = {
     "retry.py": ["by hand: +succeeded after 2", "automatic: +succeeded after 2", "gave up: still away"],
     "eta_countdown.py": [r"countdown=0\.5: ran 0\.[5-9]", r"eta in 1 s: +ran 1\.", "expires=0.05: +not run"],
+    "revoke.py": ["kept: hello Eve", *["not run: REVOKED"] * 4, "ended: terminated"],
+    "rate_limits.py": [
+        "ran before most: True", "about two seconds: True", "global limit, too: True", "new rate limit set", "all done",
+    ],
     "routing.py": ["order: priority 0, priority 3, priority 6, priority 9", "cat.png resized", "monthly"],
     "time_limits.py": ["soft: tidied up", "hard: TimeLimitExceeded"],
     "late_ack.py": ["ran again and finished"],
