@@ -12,7 +12,8 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,12 +188,23 @@ def fork(
     raise AssertionError("not reached")
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Signals that come meanwhile are handled afterwards; a child that is forked meanwhile is given them as its own."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(name: str) -> None:
     """A child's first steps: signals as the system has them, randomness of its own, and a name for the logs."""
     if threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
     random.seed()
     index = int(name.rpartition("-")[2]) - 1 if name not in (CONTROL, BEAT) else 0
     name_process(name, index)

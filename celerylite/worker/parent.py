@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.utils.clock import uptime
 from celerylite.utils.polling import readable
 from celerylite.worker.board import Board
-from celerylite.worker.children import BEAT, CONTROL, Child, Line, describe, fork, freeze
+from celerylite.worker.children import BEAT, CONTROL, Child, Line, describe, fork, freeze, signals_held
 from celerylite.worker.crew import Crew
 from celerylite.worker.directives import Directives
 from celerylite.worker.parent_commands import Commands
@@ -119,7 +119,11 @@ class Parent:
         return self._stop_control()
 
     def _fill(self) -> None:
-        """Start what is missing."""
+        """Start what is missing; a signal to end must meet a new child among the others, not on its way to them."""
+        with signals_held():
+            self._start_missing()
+
+    def _start_missing(self) -> None:
         if self.control is None:
             self.control = self._fork(0, CONTROL, range(0), lambda line: self.run_control(self.board, line))
             self.crew.report_all()
