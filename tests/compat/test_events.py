@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.conftest import OURS, THEIRS, Site
+from tests.support.listener import Listener
 from tests.support.waiting import wait_for
 from tests.support.worker import WorkerProcess
 
@@ -36,53 +35,6 @@ FIELDS["worker-online"] = FIELDS["worker-offline"] = FIELDS["worker-heartbeat"]
 ALL = {"hostname", "utcoffset", "pid", "clock", "timestamp", "type", "local_received"}
 
 
-class Listener:
-    """A receiver of `lib` in a thread, which keeps what it hears."""
-
-    def __init__(self, site: Site, lib: str) -> None:
-        self.app = site.client(lib)
-        self.state = importlib.import_module(f"{lib}.events.state").State()
-        self.heard: list[dict[str, Any]] = []
-        self._ready = threading.Event()
-        self._connection = self.app.connection_for_read()
-        self.receiver = self.app.events.Receiver(self._connection, handlers={"*": self._hear})
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(20)
-
-    def _listen(self) -> None:
-        listening = self.receiver.on_consume_ready
-
-        def ready(*args: Any, **kwargs: Any) -> None:
-            listening(*args, **kwargs)
-            self._ready.set()
-
-        self.receiver.on_consume_ready = ready  # type: ignore[method-assign]
-        try:
-            self.receiver.capture()
-        except (*self._connection.connection_errors, AttributeError):
-            assert self.receiver.should_stop  # the server has gone before us
-
-    def _hear(self, event: dict[str, Any]) -> None:
-        self.heard.append(dict(event))
-        self.state.event(event)
-
-    def of(self, task_id: str) -> list[dict[str, Any]]:
-        return [event for event in self.heard if event.get("uuid") == task_id]
-
-    def types_of(self, task_id: str) -> list[str]:
-        return [event["type"] for event in self.of(task_id)]
-
-    def wait_for(self, task_id: str, kind: str) -> None:
-        wait_for(lambda: kind in self.types_of(task_id), 20, f"{kind} of {task_id}; heard {self.types_of(task_id)}")
-
-    def close(self) -> None:
-        self.receiver.should_stop = True
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        self._connection.close()
-
-
 @pytest.fixture(scope="module")
 def worker(module_site: Site) -> WorkerProcess:
     return module_site.worker("-c", "2", "-E", "-n", "ours@here", "--heartbeat-interval", "1")
@@ -90,7 +42,7 @@ def worker(module_site: Site) -> WorkerProcess:
 
 @pytest.fixture(scope="module", params=[THEIRS, OURS])
 def listener(module_site: Site, worker: WorkerProcess, request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(module_site, request.param)
+    listener = Listener(module_site.client(request.param), request.param)
     wait_for(lambda: "ours@here" in listener.state.workers, 20, "a heartbeat")
     yield listener
     listener.close()
@@ -194,7 +146,7 @@ def test_nothing_is_told_while_events_are_off(module_site: Site, listener: Liste
 
 def test_ours_hears_celerys_worker(module_site: Site) -> None:
     theirs = module_site.worker("-c", "1", "-E", "-n", "theirs@here", "-Q", "theirs", program=THEIRS)
-    listener = Listener(module_site, OURS)
+    listener = Listener(module_site.client(OURS), OURS)
     client = module_site.client(THEIRS, task_send_sent_event=True)
     result = client.tasks["t.add"].apply_async((2, 3), queue="theirs")
     listener.wait_for(result.id, "task-succeeded")

@@ -133,7 +133,7 @@ def test_the_page_of_the_broker(browser: Browser, flower: Flower, worker: Worker
 
 
 def test_a_task_is_ended_on_its_page(browser: Browser, flower: Flower, tasks: Any, module_site: Site) -> None:
-    long = tasks["t.sleep"].delay(120)
+    long = tasks["t.work"].delay(gate="never")
     flower.wait_state(long.id, "STARTED")
     browser.goto(f"{flower.url}/task/{long.id}")
     browser.wait_for_text("STARTED")
