@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import OURS, THEIRS, Site, Workers
+from tests.support.app import make_app
 from tests.support.ledger import Ledger
 from tests.support.listener import Listener
 from tests.support.rabbitmq import RabbitServer
@@ -18,6 +19,11 @@ pytestmark = pytest.mark.slow
 
 class WithoutResults(Site):
     """Where results are of no interest."""
+
+    def client(self, lib: str = OURS, **conf: Any) -> Any:
+        client = make_app(lib, self.url, "cache+memory://", conf)
+        self._clients.append(client)
+        return client
 
     def environment(self, conf: Any = None, signals: str = "", env: Any = None) -> dict[str, str]:
         return super().environment(conf, signals, {"TEST_BACKEND": "cache+memory://", **(env or {})})
