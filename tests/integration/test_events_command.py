@@ -152,3 +152,62 @@ def test_the_live_view_needs_a_terminal(module_site: Site) -> None:
         command(module_site, "top"), cwd=ROOT, env=environment(module_site), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2 and "--dump" in done.stderr
+
+
+EXPORTER = """
+import json, sys, time
+from celerylite.alias import install_as_celery; install_as_celery()
+from collections import Counter
+from celery import Celery
+from celery.events.state import State
+from celery.utils import nodesplit
+from celery.utils.time import adjust_timestamp, maybe_iso8601, utcoffset
+from kombu.exceptions import ChannelError
+
+app = Celery(broker=sys.argv[1])
+state, counts = State(), Counter()
+
+def on_task(event):
+    state.event(event)
+    task = state.tasks.get(event["uuid"])
+    counts[event["type"], task.name, nodesplit(task.hostname)[0]] += 1
+    if event["type"] == "task-succeeded":
+        task.runtime + 1
+        receiver.should_stop = True
+
+def on_heartbeat(event):
+    worker = state.event(event)[0][0]
+    counts["alive", nodesplit(worker.hostname)[0], worker.alive] += worker.active >= 0
+    adjust_timestamp(event["timestamp"], utcoffset())
+    print("listening", flush=True)
+
+with app.connection() as connection:
+    handlers = {"worker-heartbeat": on_heartbeat, "task-received": on_task, "task-succeeded": on_task}
+    receiver = app.events.Receiver(connection, handlers=handlers)
+    receiver.capture(limit=None, timeout=60, wakeup=True)
+    stats, queues = app.control.inspect().stats(), app.control.inspect().active_queues()
+    print(json.dumps({
+        "transport": connection.info()["transport"],
+        "length": connection.default_channel.client.llen("celery"),
+        "processes": {worker: len(found["pool"]["processes"]) for worker, found in stats.items()},
+        "queues": {worker: [queue["name"] for queue in found] for worker, found in queues.items()},
+        "counts": sorted(map(str, counts)),
+    }))
+"""
+
+
+def test_an_exporter(module_site: Site, call: Any) -> None:
+    """What celery-exporter imports and calls, under celery's names."""
+    exporter = subprocess.Popen(
+        [sys.executable, "-c", EXPORTER, module_site.url], cwd=ROOT, env=environment(module_site), text=True,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert exporter.stdout is not None
+    assert exporter.stdout.readline() == "listening\n"
+    call(2, 3)
+    told = json.loads(exporter.communicate(timeout=60)[0].splitlines()[-1])
+    assert told["transport"] == "redis" and told["length"] == 0
+    assert told["processes"] == {"w@here": 1} and told["queues"] == {"w@here": ["celery"]}
+    assert told["counts"] == [
+        "('alive', 'w', True)", "('task-received', 't.add', 'w')", "('task-succeeded', 't.add', 'w')",
+    ]  # fmt: skip
