@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from celerylite import Celery
+from celerylite.contrib.testing.worker import start_worker
 from tests.conftest import Site, Workers
+from tests.contract import places
+from tests.contract.places import Place
 from tests.support.ledger import Ledger
 from tests.support.waiting import wait_for
 
@@ -112,3 +116,28 @@ def test_retries_and_eta_wait_for_both(site: Site) -> None:
     assert found[-1] - found[0] >= 1.5 - 0.1
     retries, *_, ended = flaky.get(timeout=20)
     assert retries == 3 and ended - sent >= 1.5 - 0.1
+
+
+@pytest.mark.parametrize("broker", ["filesystem", "rabbitmq"])
+def test_other_brokers_limit_each_worker(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """They cannot count for all; what waits is kept by the worker, or delayed by RabbitMQ."""
+    place: Place = getattr(places, broker)(request)
+    ran: list[float] = []
+    app = Celery("others", broker=place.url, backend="cache+memory://", set_as_current=False)
+    app.conf.update(place.conf)
+
+    @app.task(shared=False, name="limited", rate_limit="20/s", rate_limit_scope="global")
+    def limited() -> None:
+        ran.append(time.monotonic())
+
+    @app.task(shared=False, name="free")
+    def free() -> int:
+        return len(ran)
+
+    for _ in range(60):
+        limited.delay()
+    last = free.delay()
+    with app, start_worker(app, perform_ping_check=False):
+        assert last.get(timeout=20) < 30
+        wait_for(lambda: len(ran) == 60, 30)
+    assert most_within(ran, 1.0) <= 20 + 2
