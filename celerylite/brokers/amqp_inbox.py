@@ -5,6 +5,7 @@ acknowledges.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ssl import SSLWantReadError, SSLWantWriteError
 from typing import Any
 
 from amqp.exceptions import ChannelError, ConnectionError, error_for_code
@@ -29,14 +30,14 @@ class Inbox:
         self._properties: dict[str, Any] = {}
         self._body: list[bytes] = []
         transport = amqp.transport
-        if hasattr(transport, "_quick_recv") and not hasattr(transport.sock, "pending"):
+        if hasattr(transport, "_quick_recv"):
             recv = transport.sock.recv
 
             def read(_: int) -> bytes:
                 """py-amqp asks for the very bytes of each piece; it keeps what it gets beyond."""
                 try:
                     return recv(CHUNK)
-                except BlockingIOError:
+                except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
                     raise TimeoutError from None
 
             transport._quick_recv = read

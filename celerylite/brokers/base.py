@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from celerylite.brokers.revoked_book import RevokedBook
     from celerylite.message import Message
 
-#: The header that counts how often a message was given to a worker that died with it (RabbitMQ's name for the same).
+#: The header that counts how often a message was given to a worker that died with it. RabbitMQ's quorum queues write
+#: it themselves, each time that a message comes back, and over whatever it says: there, deaths have a header of ours.
 DELIVERY_COUNT = "x-delivery-count"
+DEATHS = "x-celerylite-deaths"
 #: The header of a message that has waited because of a rate limit: the task that has it.
 LIMITED = "x-rate-limited"
 
@@ -396,6 +398,8 @@ class Consumer(ABC):
     on_connected: Callable[[str, int], object] | None = None
     #: Whether `reject` does something else than `ack`.
     rejects = False
+    #: Whether the server itself counts how often messages came back (`DELIVERY_COUNT`).
+    counts = False
 
     @abstractmethod
     def open(self, given_up: Callable[[], bool]) -> bool:

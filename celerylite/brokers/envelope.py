@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
-from celerylite.brokers.base import DELIVERY_COUNT, Unreadable
+from celerylite.brokers.base import DEATHS, DELIVERY_COUNT, Unreadable
 from celerylite.message import Message, json_dumps, json_loads
 from celerylite.utils import uuid
 
@@ -99,13 +99,23 @@ def with_headers(raw: bytes, headers: Mapping[str, Any] | None) -> bytes:
         return raw
 
 
+#: Where a message may say how often it came back.
+COUNTS = (DELIVERY_COUNT, DEATHS)
+
+
 def header_text(header: str, value: str) -> str:
     """How a header stands in the text of an envelope."""
     return json_dumps({header: value})[1:-1]
 
 
-def redelivered(raw: bytes, *, count: bool) -> tuple[bytes, int]:
-    """The envelope with the redelivered flag set, and with `count` one delivery more; returns it and the count.
+def deliveries(headers: Mapping[str, Any]) -> int:
+    """How often a message has come back, by the word of our workers and of its queue."""
+    return sum(count for count in map(headers.get, COUNTS) if isinstance(count, int))
+
+
+def redelivered(raw: bytes, *, count: bool, header: str = DELIVERY_COUNT) -> tuple[bytes, int]:
+    """The envelope with the redelivered flag set, and with `count` one delivery more; returns it and the count, which
+    goes into `header`.
 
     Bytes that are no envelope come back unchanged; they are set aside by whoever takes them next.
     """
@@ -114,9 +124,11 @@ def redelivered(raw: bytes, *, count: bool) -> tuple[bytes, int]:
         headers = payload["headers"]
         headers["redelivered"] = True
         payload["properties"]["delivery_info"]["redelivered"] = True
-        deliveries = int(headers.get(DELIVERY_COUNT) or 0) + (1 if count else 0)
-        if deliveries:
-            headers[DELIVERY_COUNT] = deliveries
-        return json_dumps(payload).encode(), deliveries
+        times = deliveries(headers) + (1 if count else 0)
+        if times:
+            for name in COUNTS:
+                headers.pop(name, None)
+            headers[header] = times
+        return json_dumps(payload).encode(), times
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return raw, 0

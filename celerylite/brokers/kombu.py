@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Unreadable
+from celerylite.brokers.base import DEATHS, Broker, Consumer, DeadLetter, Delivery, Keeper, Unreadable
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.kombu_delays import Delays
 from celerylite.brokers.kombu_port import Port
@@ -103,6 +103,12 @@ class KombuBroker(Broker):
                 return Port(self)
             if time.monotonic() - since < IDLE_CHECK or not port.is_stale():
                 return port
+            port.drop()
+
+    def distrust(self) -> None:
+        """A connection to the same server broke: do not wait for those that lie idle to find out, too."""
+        idle, self._idle = self._idle, []
+        for _, port in idle:
             port.drop()
 
     # -- sending
@@ -212,7 +218,7 @@ class KombuBroker(Broker):
                 letter = _letter(message)
                 taken = revive and take(letter)
                 if taken:
-                    message.headers.pop(DEAD_HEADER, None)
+                    message.headers.pop(DEATHS, None)
                     message.exchange, message.routing_key = "", letter.queue
                     port.publish([message])
                     port.channel.basic_ack(tag)

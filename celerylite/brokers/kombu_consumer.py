@@ -25,7 +25,7 @@ from celerylite.brokers.envelope import encode
 from celerylite.brokers.kombu_delays import original_key
 from celerylite.brokers.kombu_letting_go import Held, LettingGo
 from celerylite.brokers.kombu_minder import HEARTBEAT, Minder
-from celerylite.brokers.kombu_port import as_message
+from celerylite.brokers.kombu_port import as_message, limit_waits
 from celerylite.brokers.outage import Enduring
 from celerylite.utils.clock import uptime
 from celerylite.utils.polling import readable
@@ -58,6 +58,7 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
         alarm: int | None = None, **options: Any,
     ) -> None:  # fmt: skip
         self.broker = broker
+        self.counts = broker.is_amqp
         self.serial = serial
         self.queues = list(queues)
         self.id = f"k{os.urandom(8).hex()}"
@@ -108,6 +109,7 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
         from celerylite.brokers.amqp_window import Window
 
         if self._connection.transport.driver_name == "py-amqp":
+            limit_waits(self._connection, 2 * self.heartbeat())
             self._inbox = Inbox(self._connection.connection, self._channel.channel_id, self._delivered)
         self._window = Window(self._channel, self._numbers, self._arrived, self._hand_over)
         if self.on_connected is not None and not self._connection.ssl:
@@ -151,6 +153,7 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
             self._shares = False  # quorum queues have no window that several consumers share
         else:
             self._complain(exc)
+            self.broker.distrust()
         self._forget_connection()
 
     def _forget_connection(self) -> None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import ack_frame
-from celerylite.brokers.base import Delivery, Keeper
+from celerylite.brokers.base import DEATHS, Delivery, Keeper
 from celerylite.brokers.envelope import decode, redelivered
 from celerylite.utils.polling import readable
 
@@ -168,7 +168,7 @@ class KombuKeeper(Keeper):
         """Without `count` the server returns it when the connection closes; else a copy that counts takes its place."""
         if not count or not delivery.raw:
             return
-        raw, deliveries = redelivered(delivery.raw, count=True)
+        raw, deliveries = redelivered(delivery.raw, count=True, header=DEATHS)
         if limit is not None and deliveries >= limit:
             reason = f"delivered {deliveries} times, and its worker died each time"
             self.broker.bury(Delivery(delivery.tag, raw, delivery.queue), reason)

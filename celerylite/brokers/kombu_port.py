@@ -6,12 +6,15 @@ A port is used by one thread at a time. On AMQP the server confirms each message
 from __future__ import annotations
 
 import logging
+import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import Strange, publish_frames
+from celerylite.brokers.base import DELIVERY_COUNT
 from celerylite.message import Message
 from celerylite.utils.polling import readable
 
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("celery.brokers.kombu")
 
 CONFIRM_TIMEOUT = 30.0
-#: What RabbitMQ writes into the headers of a message that passed a dead-letter exchange. A message that is sent again
-#: must not carry it: the server takes it for one that goes in circles, and drops it.
+#: What RabbitMQ writes into the headers of a message that passed a dead-letter exchange, or came back to a quorum
+#: queue. A message that is sent again must not carry it: the server takes it for one that goes in circles, and drops
+#: it; and it counts anew.
 TRAVEL_HEADERS = frozenset((
     "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
-    "x-last-death-queue", "x-last-death-reason", "x-acquired-count",
+    "x-last-death-queue", "x-last-death-reason", "x-acquired-count", DELIVERY_COUNT,
 ))  # fmt: skip
 #: Properties that kombu writes itself.
 OWN_PROPERTIES = frozenset(("delivery_info", "delivery_tag", "body_encoding", "priority"))
@@ -57,6 +61,8 @@ class Port:
         self._timeout = float(options.get("confirm_timeout") or CONFIRM_TIMEOUT)
         self._confirms = broker.is_amqp and options.get("confirm_publish", True)
         self._swift = broker.is_amqp and self.connection.transport.driver_name == "py-amqp"
+        if self._swift:
+            limit_waits(self.connection, self._timeout)
         self.open_channel()
 
     def open_channel(self) -> None:
@@ -82,8 +88,13 @@ class Port:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send the messages and return when the server has them."""
-        for message in messages:
-            self._publish(message)
+        try:
+            for message in messages:
+                self._publish(message)
+        except BlockingIOError as exc:
+            raise NotConfirmed(
+                f"the broker did not read for {self._timeout:g} s; is it short of memory or disk?"
+            ) from exc
         self._confirm()
         missing, self._returned = self._returned, []
         if missing:
@@ -263,6 +274,12 @@ def forget_socket(connection: Any) -> None:
         sock.close()
         transport.sock = None
         transport.connected = False
+
+
+def limit_waits(connection: Any, seconds: float) -> None:
+    """No read and no write of py-amqp waits longer for a network that swallows everything, or a server that hangs."""
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.connection.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", max(1, int(seconds)), 0))
 
 
 def as_message(got: Any) -> Message:

@@ -11,9 +11,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from celerylite import signals
-from celerylite.brokers.base import LIMITED, Unreadable
+from celerylite.brokers.base import DELIVERY_COUNT, LIMITED, Unreadable
+from celerylite.brokers.envelope import deliveries
 from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError
 from celerylite.execution import Plan, plan_for, safe_repr
+from celerylite.worker.loss import fail_buried
 from celerylite.worker.rate_limits import Limiter
 from celerylite.worker.request import Request
 from celerylite.worker.revoked import Revoked
@@ -136,6 +138,8 @@ class Intake:
         if request.eta is not None and request.eta > time.time():
             self.consumer.defer(delivery, request.eta)
             return None
+        if self.consumer.counts and DELIVERY_COUNT in request.headers and self._came_too_often(request):
+            return None
         announced = self.limits and LIMITED in request.headers
         if signals.task_received.receivers and not announced:
             signals.task_received.send(sender=self.consumer, request=request)
@@ -154,6 +158,20 @@ class Intake:
             self.consumer.defer(delivery, time.time() + left, {LIMITED: request.name})
             return None
         return request
+
+    def _came_too_often(self, request: Request) -> bool:
+        """A quorum queue counts by itself how often a message came back; workers may have died of it, if its task
+        acknowledges late. Set aside, the task fails; RabbitMQ's own limit would drop it without a word.
+        """
+        plan, delivery, limit = request.plan, request.delivery, self.options.delivery_limit
+        assert plan is not None and delivery is not None
+        count = deliveries(request.headers)
+        if plan.early or limit is None or count < limit:
+            return False
+        reason = f"delivered {count} times, and no worker has finished it"
+        fail_buried(self.app, self.options, self.broker, delivery.raw, reason, self.events)
+        self.consumer.bury(delivery, reason)
+        return True
 
     def _discard(self, request: Request, delivery: Delivery, reason: str, stamp: str = "") -> None:
         """It is `expired`, or was `revoked` (by a stamp, where one is named): it will not run."""

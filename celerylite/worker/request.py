@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 OWN_HEADERS = frozenset((
     "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
     "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
-    "stamps", "compression", "redelivered", "x-delivery-count", "x-rate-limited", "meth", "timestamps",
+    "stamps", "compression", "redelivered", "x-delivery-count", "x-celerylite-deaths", "x-rate-limited", "meth",
+    "timestamps",
 ))  # fmt: skip
 
 NO_LIMITS: Any = [None, None]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Queue
 
-from tests.crash.harness import Lab, kill, lost, poll
+from tests.crash.harness import Lab, kill, lost, outlast, poll
 from tests.crash.test_child_killed import assert_worker_is_whole, kill_children_until
 from tests.crash.test_redis_killed import Sender, resumes
 from tests.crash.test_tree_killed import Siege
@@ -28,6 +29,14 @@ class RabbitLab(Lab):
     """Tasks on RabbitMQ, in a queue of the test's own; results on Redis."""
 
     rabbit: RabbitServer
+    queue: str
+
+    def several_queues(self, **options: Any) -> list[str]:
+        """Have workers consume three queues besides one that lives only as long as it is consumed; their names."""
+        names = [self.queue, f"{self.queue}-2", f"{self.queue}-3"]
+        fleeting = {f"{self.queue}-fleeting": {"auto_delete": True}}
+        self.settings["task_queues"] = {**{name: dict(options) for name in names}, **fleeting}
+        return names
 
     def proxy(self, on_chunk: Any = None) -> Proxy:
         return Proxy(("127.0.0.1", self.rabbit.port), on_chunk=on_chunk)
@@ -41,7 +50,7 @@ def _laboratory(
 ) -> Iterator[RabbitLab]:
     lab = RabbitLab(redis, url, directory, rng)
     lab.rabbit, lab.broker_url = rabbit, rabbit.url()
-    lab.settings["task_default_queue"] = f"crash-{uuid.uuid4().hex[:8]}"
+    lab.queue = lab.settings["task_default_queue"] = f"crash-{uuid.uuid4().hex[:8]}"
     try:
         yield lab
     finally:
@@ -126,6 +135,53 @@ def test_what_kills_its_worker_is_set_aside(rabbit_lab: RabbitLab) -> None:
     assert [letter.task_id for letter in lab.app.broker.dead() if letter.task_id == poison] == [poison]
 
 
+def quorum(**arguments: Any) -> dict[str, Any]:
+    return {"queue_arguments": {"x-queue-type": "quorum", **arguments}}
+
+
+def test_the_two_limits_of_a_quorum_queue(rabbit_lab: RabbitLab) -> None:
+    """A lost process counts for ours; the queue's own, which is lower here, only counts what comes back to it."""
+    lab = rabbit_lab
+    lab.setup("late", worker_delivery_limit=4, task_queues={lab.queue: quorum(**{"x-delivery-limit": 2})})
+    lab.worker()
+    (poison,) = lab.send(1, "killed", task="crash.die")
+    assert not lab.wait_records([poison], 30)
+    assert lost(lab.records([poison])[poison])
+    assert len(lab.tally().starts[poison]) == 4
+    assert [letter.task_id for letter in lab.app.broker.dead() if letter.task_id == poison] == [poison]
+
+
+def test_a_quorum_queue_counts_lost_workers(rabbit_lab: RabbitLab) -> None:
+    """What whole workers have died of is failed and set aside by the next one that gets it."""
+    lab = rabbit_lab
+    lab.setup("late", worker_delivery_limit=2, task_queues={lab.queue: quorum(**{"x-delivery-limit": 10})})
+    (deadly,) = lab.send(1, 60.0)
+    for number in range(2):
+        worker = lab.worker(f"w{number}", concurrency=1)
+        assert poll(lambda number=number: len(lab.tally().starts[deadly]) == number + 1, 20)
+        worker.kill_tree()
+    lab.worker("last", concurrency=1)
+    assert not lab.wait_records([deadly], 20)
+    assert lost(lab.records([deadly])[deadly])
+    assert len(lab.tally().starts[deadly]) == 2
+    assert [letter.task_id for letter in lab.app.broker.dead() if letter.task_id == deadly] == [deadly]
+
+
+def test_a_quorum_queue_lets_go_by_its_own_limit(rabbit_lab: RabbitLab) -> None:
+    """Where that is the lower one, and has somewhere to put it."""
+    lab = rabbit_lab
+    refused = f"{lab.queue}-refused"
+    arguments = {"x-delivery-limit": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": refused}
+    lab.setup("late", task_queues={lab.queue: quorum(**arguments)})
+    lab.app.broker.declare([Queue(refused, routing_key=refused)])
+    (deadly,) = lab.send(1, 60.0)
+    for number in range(2):
+        worker = lab.worker(f"w{number}", concurrency=1)
+        assert poll(lambda number=number: len(lab.tally().starts[deadly]) == number + 1, 20)
+        worker.kill_tree()
+    assert poll(lambda: lab.app.broker.queue_length(refused) == 1, 20)
+
+
 # -- the whole worker
 
 
@@ -172,7 +228,60 @@ def test_rabbitmq_killed(durable_rabbit_lab: RabbitLab, mode: str) -> None:
     assert extra <= 4 + len(sender.troubled)
 
 
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_rabbitmq_killed_under_several_queues(durable_rabbit_lab: RabbitLab, kind: str) -> None:
+    lab = durable_rabbit_lab
+    queues = lab.several_queues(queue_arguments={"x-queue-type": kind})
+    lab.setup("late")
+    worker = lab.worker()
+    ids = [key for queue in queues for key in lab.send(60, 0.03, queue=queue)]
+    ids += lab.send(5, 0.01, queue=queues[1], countdown=3.0)
+    assert lab.wait_more_starts(20, 20)
+    lab.rabbit.kill()
+    lab.rabbit.start()
+    assert not lab.wait_finished(ids, 60)
+    assert not lab.wait_records(ids, 10)
+    assert worker.returncode is None
+    lab.wait_quiet(1.0)
+    if kind == "quorum":  # a classic one writes acknowledgements down when it has the time
+        assert sum(times - 1 for times in lab.tally().doubled().values()) <= 4
+
+
 # -- the network
+
+
+def test_connections_cut_under_several_queues(rabbit_lab: RabbitLab, rng: random.Random) -> None:
+    lab = rabbit_lab
+    queues = lab.several_queues()
+    lab.setup("early")
+    cuts = 0
+    with lab.proxy() as proxy:
+        worker = lab.worker(broker_url=lab.through(proxy))
+        ids = [key for queue in queues for key in lab.send(80, 0.02, queue=queue)]
+        while lab.open_records(ids) and cuts < 8:
+            assert lab.wait_more_starts(rng.randint(5, 20), 20) or not lab.open_records(ids)
+            proxy.reset_all()
+            cuts += 1
+        assert not lab.wait_records(ids, 30)
+    assert not lab.tally().unfinished(ids)
+    assert worker.returncode is None
+    assert sum(times - 1 for times in lab.tally().doubled().values()) <= cuts * 2
+
+
+def test_a_network_that_swallows_everything(rabbit_lab: RabbitLab) -> None:
+    """Connections stay open and say nothing any more: missing heartbeats tell, and the worker connects anew."""
+    lab = rabbit_lab
+    lab.several_queues()
+    lab.setup("early", broker_heartbeat=2)
+    with lab.proxy() as proxy:
+        lab.worker(broker_url=lab.through(proxy), concurrency=1)
+        (first,) = lab.send(1)
+        assert not lab.wait_records([first], 20)
+        proxy.black_hole()
+        ids = lab.send(10)
+        outlast(3.0)
+        proxy.end_black_hole(forget=True)
+        assert not lab.wait_records(ids, 40)
 
 
 @BOTH
