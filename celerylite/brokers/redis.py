@@ -296,7 +296,9 @@ class RedisBroker(Broker):
         from celerylite.brokers.redis_notebook import call  # lazy: only for revokes and workers
         from celerylite.brokers.redis_revoked import RedisBook
 
-        return RedisBook(lambda commands: call(self, commands), self.key(scripts.REVOKED))
+        # A worker's process reads it once: it must not keep a connection for that.
+        after = self._hang_up if self.worker else None
+        return RedisBook(lambda commands: call(self, commands), self.key(scripts.REVOKED), after)
 
     counts_rates = True
 
@@ -428,10 +430,13 @@ class RedisBroker(Broker):
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
+        self._hang_up()
+        self.connector.close()
+
+    def _hang_up(self) -> None:
         idle, self._idle = self._idle, []
         for _, link in idle:
             link.close()
-        self.connector.close()
 
     def _after_fork(self) -> None:
         """The parent's sockets are not ours: forget them without a word to the server."""

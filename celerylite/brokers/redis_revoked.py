@@ -11,11 +11,14 @@ from celerylite.brokers.revoked_book import RevokedBook
 
 
 class RedisBook(RevokedBook):
-    """A sorted set; `call` sends packed commands and returns their replies."""
+    """A sorted set; `call` sends packed commands and returns their replies, `after` is called when it was read."""
 
-    def __init__(self, call: Callable[[Sequence[bytes]], list[Any]], key: bytes) -> None:
+    def __init__(
+        self, call: Callable[[Sequence[bytes]], list[Any]], key: bytes, after: Callable[[], None] | None = None
+    ) -> None:
         self._call = call
         self._key = key
+        self._after = after
 
     def add(self, entries: Iterable[str], *, expires: float, most: int) -> None:
         """Write down, and forget what is too old or too much, in one trip."""
@@ -36,5 +39,7 @@ class RedisBook(RevokedBook):
         """Everything younger than `expires`."""
         since = b"(%.6f" % (time.time() - expires)
         flat = self._call([pack(b"ZRANGEBYSCORE", self._key, since, b"+inf", b"WITHSCORES")])[0]
+        if self._after is not None:
+            self._after()
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {entry.decode("utf-8", "surrogateescape"): float(when) for entry, when in pairs}

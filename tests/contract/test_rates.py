@@ -18,9 +18,13 @@ from celerylite.message import Message
 QUEUE = "limited"
 
 
-@pytest.fixture(params=("memory", "redis", "sqlite"))
+@pytest.fixture(params=("memory", "redis", "sqlite", pytest.param("redis_cluster", marks=pytest.mark.slow)))
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    if request.param == "redis":
+    if request.param == "redis_cluster":
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        url = cluster.url
+    elif request.param == "redis":
         url = request.getfixturevalue("redis_url")
     elif request.param == "sqlite":
         url = f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db"

@@ -16,9 +16,19 @@ from celerylite.brokers.revoked_book import RevokedBook
 Clock = Callable[[float], None]
 
 
-@pytest.fixture(params=("memory", "redis", "sqlite", "redis result store", "sqlite result store"))
+PLACES = (
+    "memory", "redis", "sqlite", "redis result store", "sqlite result store",
+    pytest.param("redis_cluster", marks=pytest.mark.slow),
+)  # fmt: skip
+
+
+@pytest.fixture(params=PLACES)
 def app(request: pytest.FixtureRequest) -> Any:
-    if "redis" in request.param:
+    if request.param == "redis_cluster":
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        url = cluster.url
+    elif "redis" in request.param:
         url = request.getfixturevalue("redis_url")
     elif "sqlite" in request.param:
         url = f"sqlite:///{request.getfixturevalue('tmp_path')}/celerylite.db"

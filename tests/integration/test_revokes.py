@@ -117,3 +117,20 @@ def test_a_file_keeps_them_for_this_worker_alone(site: Site, tmp_path: Path) -> 
     app.tasks[WORK].apply_async(task_id="dropped")
     discarded(again, "dropped")
     assert not site.redis.exists("celerylite.revoked")
+
+
+def test_a_running_task_that_is_ended_does_not_come_back(site: Site) -> None:
+    """Though it acknowledges late, and whoever is restarted."""
+    worker = site.worker("-c", "1")
+    app = site.client()
+    result = app.tasks["t.work_late"].delay("gate")
+    site.ledger.wait("start")
+    result.revoke(terminate=True, signal="SIGKILL")
+    with pytest.raises(Exception, match="terminated"):
+        result.get(timeout=20)
+    assert result.state == "REVOKED"
+    assert app.tasks[WORK].delay().get(timeout=20)
+    worker.terminate()
+    site.worker("-c", "1")
+    assert app.tasks[WORK].delay().get(timeout=20)
+    assert site.ledger.starts()[result.id] == 1 and not site.ledger.finishes()[result.id]
