@@ -451,11 +451,12 @@ class Task(Retrying, Generic[P, R]):
         )
 
     def send_event(self, type_: str, retry: bool = True, retry_policy: Any = None, **fields: Any) -> Any:
-        """Send a monitoring event about the running task."""
-        app = self._get_app()
-        with app.events.default_dispatcher(hostname=self.request.hostname) as dispatcher:
-            policy = retry_policy or app.conf.task_publish_retry_policy
-            return dispatcher.send(type_, uuid=self.request.id, retry=retry, retry_policy=policy, **fields)
+        """Send a monitoring event about the running task, such as `task-progress`.
+
+        One that the broker does not take is dropped with a warning; `retry` and `retry_policy` are Celery's, and
+        change nothing.
+        """
+        self._get_app().events.tell(type_, hostname=self.request.hostname, uuid=self.request.id, **fields)
 
     def add_trail(self, result: Any) -> Any:
         """Note a result as a child of the running task."""

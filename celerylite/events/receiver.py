@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
@@ -18,6 +19,8 @@ from celerylite.utils.time import adjust_timestamp
 from celerylite.utils.uuids import uuid
 
 __all__ = ("EventReceiver",)
+
+logger = logging.getLogger("celery.events")
 
 #: Clients keep no clock: an event of theirs is put right before what the workers tell next.
 CLIENT_CLOCK_SKEW = -1
@@ -154,4 +157,7 @@ class EventReceiver(ConsumerMixin):
 
     def _receive(self, body: Any, message: Any) -> None:
         for event in body if isinstance(body, list) else (body,):
-            self.process(*self.event_from_message(event))
+            if isinstance(event, dict) and isinstance(event.get("type"), str):
+                self.process(*self.event_from_message(event))
+            else:  # anybody may publish there, and a monitor must not end of it
+                logger.warning("Not an event: %.200r", event, extra={"action": "not_an_event"})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import OURS, THEIRS, Site
+from tests.support.fresh import run_fresh
 from tests.support.listener import Listener
 from tests.support.waiting import wait_for
 from tests.support.worker import WorkerProcess
@@ -131,16 +132,24 @@ def test_nothing_is_told_while_events_are_off(module_site: Site, listener: Liste
     quiet = module_site.worker("-c", "1", "-n", "quiet@here", "-Q", "quiet", "--heartbeat-interval", "1")
     silent = module_site.worker("-c", "1", "-n", "silent@here", "-Q", "silent", "-E", "--without-heartbeat")
     client = module_site.client(OURS)
-    results = [client.tasks["t.add"].apply_async((1, 2), queue=queue) for queue in ("quiet", "silent")]
+    add = client.tasks["t.add"]
+    results = [add.apply_async((1, 2), queue=queue) for queue in ("quiet", "silent")]
     assert [result.get(timeout=20) for result in results] == [3, 3]
     listener.wait_for(results[1].id, "task-succeeded")
+    told = {"destination": ["quiet@here"], "reply": True, "limit": 1, "timeout": 10}
+    assert client.control.enable_events(**told) == [{"quiet@here": {"ok": "task events enabled"}}]
+    loud = add.apply_async((1, 2), queue="quiet")
+    listener.wait_for(loud.id, "task-succeeded")
+    assert client.control.disable_events(**told) == [{"quiet@here": {"ok": "task events disabled"}}]
+    results.append(add.apply_async((1, 2), queue="quiet"))
+    assert results[2].get(timeout=20) == 3
     wait_for(lambda: "quiet@here" in listener.state.workers, 20, "a heartbeat of the quiet worker")
     assert quiet.terminate() == silent.terminate() == 0
     wait_for(
         lambda: any(e["type"] == "worker-offline" and e["hostname"] == "quiet@here" for e in listener.heard), 20,
         "the quiet worker's goodbye",
     )  # fmt: skip
-    assert listener.of(results[0].id) == []
+    assert listener.of(results[0].id) == [] == listener.of(results[2].id)
     assert not any(e["type"].startswith("worker-") and e["hostname"] == "silent@here" for e in listener.heard)
 
 
@@ -161,3 +170,30 @@ def test_ours_hears_celerys_worker(module_site: Site) -> None:
     theirs.terminate()
     wait_for(lambda: not listener.state.workers["theirs@here"].alive, 20, "its goodbye")
     listener.close()
+
+
+def test_events_of_a_tasks_own(listener: Listener, module_site: Site) -> None:
+    result = module_site.client(OURS).tasks["t.tell"].delay("task-half-done", percent=50)
+    listener.wait_for(result.id, "task-half-done")
+    (event,) = (event for event in listener.of(result.id) if event["type"] == "task-half-done")
+    assert event.keys() == {"uuid", "percent"} | ALL
+    assert (event["percent"], event["hostname"]) == (50, "ours@here")
+
+
+def test_a_heartbeat_loads_nothing_of_kombus_messaging(redis_url: str) -> None:
+    """An idle worker is to stay small."""
+    loaded = run_fresh(
+        """
+        import sys
+        from celerylite import Celery
+        from celerylite.brokers import connect_worker
+        from celerylite.worker.news import Outlet
+
+        app = Celery(broker=sys.argv[1])
+        broker, outlet = connect_worker(app, "w@here"), Outlet(app, "w@here", 1)
+        assert outlet.send([(outlet.stamp({"type": "worker-heartbeat"}), "worker.heartbeat")], broker)
+        print([name for name in ("kombu.messaging", "kombu.transport.redis", "redis") if name in sys.modules])
+        """,
+        redis_url,
+    )
+    assert loaded == "[]"

@@ -82,6 +82,10 @@ def _seeing_tasks(app: Any, lib: str) -> None:
     def header(self: Any, name: str) -> Any:
         return getattr(self.request, name, "no such header")
 
+    @app.task(shared=False, name="t.tell", bind=True)
+    def tell(self: Any, type_: str, **fields: Any) -> None:
+        self.send_event(type_, **fields)
+
     @app.task(shared=False, name="t.progress", bind=True)
     def progress(self: Any, wait_key: str | None = None) -> str:
         self.update_state(state="PROGRESS", meta={"done": 3, "of": 4})
