@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from celerylite import signals
+from celerylite.bin import logtool
 from celerylite.bin.celery import celery
 
 Run = Callable[..., Result]
@@ -30,9 +31,12 @@ def options(project: Path) -> Iterator[None]:
         + "    def run(self):\n        pass\n"
         + "App.Beat = Beat\n"
     )
-    before = {name: (command, command.params[:], command.callback) for name, command in celery.commands.items()}
+    context = click.Context(celery)
+    commands = [celery.get_command(context, name) for name in ("worker", "beat", "report")]
+    commands.append(logtool.stats)
+    before = [(command, command.params[:], command.callback) for command in commands if command is not None]
     yield
-    for command, params, callback in before.values():
+    for command, params, callback in before:
         command.params, command.callback = params, callback
 
 
