@@ -396,6 +396,8 @@ class Consumer(ABC):
     #: Told of each new connection that must outlive this process: a name and the number of its socket, of which the
     #: worker gives a copy to the `Keeper` (`adopt`).
     on_connected: Callable[[str, int], object] | None = None
+    #: Called with True when the broker is lost, and with False when it is back, where the consumer waits for that.
+    on_outage: Callable[[bool], object] | None = None
     #: Whether `reject` does something else than `ack`.
     rejects = False
     #: Whether the server itself counts how often messages came back (`DELIVERY_COUNT`).

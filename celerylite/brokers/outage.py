@@ -25,6 +25,8 @@ class Enduring(Waking):
     #: Seconds until the next try; 0 while all is well.
     _pause = 0.0
     _complaint = ""
+    #: Called with True when an outage begins, and with False when it is over.
+    on_outage: Callable[[bool], object] | None = None
     #: When patience ends (`uptime`).
     _ends: float | None = None
 
@@ -41,12 +43,14 @@ class Enduring(Waking):
                 if self._alarmed():
                     return False
             else:
-                self._pause = 0.0
+                self._well()
                 return True
         return False
 
     def _complain(self, exc: BaseException) -> None:
         """Log each failure of an outage once, and wait longer from time to time."""
+        if not self._pause and self.on_outage is not None:
+            self.on_outage(True)
         if not self._pause or str(exc) != self._complaint:
             self._complaint = str(exc)
             self._logger.error(self._lost_sentence, exc, extra={"action": "connection_lost"})
@@ -55,6 +59,11 @@ class Enduring(Waking):
     def _relieved(self, sentence: str, broker: str) -> None:
         """An outage is over."""
         self._logger.warning(sentence, broker, extra={"action": "reconnected"})
+        self._well()
+
+    def _well(self) -> None:
+        if self._pause and self.on_outage is not None:
+            self.on_outage(False)
         self._pause = 0.0
 
     def end(self) -> None:

@@ -32,6 +32,8 @@ _BORN, _TOLD, _PROCESSED, _USED, _SIZE = 24, 32, 40, 48, 56
 _BLOCKED, _LAST, _DONE = 8, 16, 24
 _TAG_SIZE = _TASK_AT + 32
 _BUSY = _TASK_AT + 48
+#: Behind the fields of a slot: whether its process waits for the broker to come back.
+_AWAY = 96
 _CONSUMER, _DOOM, _TAG, _TITLE, _RAW = 256, 784, 1024, 2048, 4096
 _DOOMED = struct.Struct("<qd")
 _TITLES = struct.Struct("<HH")
@@ -154,6 +156,7 @@ class Board:
             _NUMBER.pack_into(self._map, _PROCESSED, _NUMBER.unpack_from(self._map, _PROCESSED)[0] + done)
         _FIELDS.pack_into(self._map, self._at(slot), pid, *([0] * 10))
         self.set_consumer(slot, "")
+        self.set_outage(slot, False)
 
     def set_consumer(self, slot: int, consumer_id: str) -> None:
         """Note under which id the process holds messages."""
@@ -213,6 +216,15 @@ class Board:
     def set_blocked(self, slot: int, connection: int) -> None:
         """The process waits for messages on this connection (0: no more)."""
         _NUMBER.pack_into(self._map, self._at(slot) + _BLOCKED, connection)
+
+    def set_outage(self, slot: int, away: bool) -> None:
+        """The process has lost the broker, or has it back."""
+        _NUMBER.pack_into(self._map, self._at(slot) + _AWAY, away)
+
+    def outage(self) -> bool:
+        """Whether all task processes wait for the broker to come back."""
+        holders = [slot for slot in range(self.used()) if self.read_consumer(slot)]
+        return bool(holders) and all(_NUMBER.unpack_from(self._map, self._at(slot) + _AWAY)[0] for slot in holders)
 
     def set_last(self, slot: int, sequence: int) -> None:
         """The newest message that the process holds."""

@@ -101,7 +101,8 @@ class Housekeeping:
     @property
     def connected(self) -> bool:
         """Whether the broker is there, as far as is known at this moment."""
-        return self.board.renewed() > 0 and not self._broken and self.keeper.connected()
+        known = self.board.renewed() > 0 and not self._broken and not self.board.outage()
+        return known and self.keeper.connected()
 
     def stop(self) -> None:
         """End `run` after the losses that were reported are settled."""

@@ -93,6 +93,7 @@ class TaskProcess:
             alarm=None if line is None else line.fileno(),
             sure=min(0.05, options.long_task / 2),
         )
+        self.consumer.on_outage = partial(board.set_outage, first_slot)
         self.intake = Intake(app, options, self.consumer, broker, self.directives)
         #: Whom to tell of each task; None while events are off.
         self.events: Emitter | None = None
