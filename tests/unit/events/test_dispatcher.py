@@ -179,9 +179,9 @@ def test_the_exchange(driver: str, kind: str) -> None:
 
 def test_what_is_no_event_is_passed_over(app: Any, radio: Radio, caplog: pytest.LogCaptureFixture) -> None:
     with app.producer_or_acquire() as producer:
-        for body in ("text", [1, {"no": "type"}, {"type": "task-a", "clock": 1}], {"type": "task-b"}):
+        for body in ([], [1, {"no": "type"}, {"type": "task-a", "clock": 1}], {"type": "task-b"}):
             producer.publish(body, exchange=radio.receiver.exchange, routing_key="x")
     assert [event["type"] for event in radio.hear(2)] == ["task-a", "task-b"]
     assert [record.getMessage() for record in caplog.records if record.name == "celery.events"] == [
-        "Not an event: 'text'", "Not an event: 1", "Not an event: {'no': 'type'}",
+        "Not an event: 1", "Not an event: {'no': 'type'}",
     ]  # fmt: skip
