@@ -16,7 +16,10 @@ def wait(broker: RedisBroker, name: str, period: float, *, back: bool) -> float:
     key = broker.key(scripts.RATE + name)
     flag = b"1" if back else b"0"
     command = pack(b"EVALSHA", scripts.TAKE_START.sha, b"1", key, b"%.9f" % period, flag)
-    return float(broker._call([command])[0])
+    try:
+        return float(broker._call([command])[0])
+    except broker.connection_errors:  # an idle connection that broke; at worst a start is counted twice
+        return float(broker._call([command])[0])
 
 
 def forget(broker: RedisBroker, name: str) -> None:

@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class RateBoard:
     def __init__(self, tasks: Iterable[str]) -> None:
         self.places = {name: index for index, name in enumerate(sorted(tasks))}
         self._map = mmap.mmap(-1, max(1, len(self.places)) * _LINE.size)
+        #: The kernel tells processes apart, not threads; the main process, which forks, never holds it.
+        self._threads = threading.Lock()
         if hasattr(os, "memfd_create"):
             self._locks = os.memfd_create("celerylite-rates", os.MFD_CLOEXEC)
         else:
@@ -69,13 +72,14 @@ class RateBoard:
     def change(self, task: str) -> Iterator[Line]:
         """The line of a task, for this process alone; what is changed in it is written."""
         place = self.places[task]
-        fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, place)
-        try:
-            line = self.read(task)
-            yield line
-            _LINE.pack_into(self._map, place * _LINE.size, line.next, line.free, line.again)
-        finally:
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, place)
+        with self._threads:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, place)
+            try:
+                line = self.read(task)
+                yield line
+                _LINE.pack_into(self._map, place * _LINE.size, line.next, line.free, line.again)
+            finally:
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, place)
 
     def close(self) -> None:
         """The worker has ended."""
