@@ -29,11 +29,14 @@ EXTRAS = {
     "zstd": ["zstandard>=0.22"],
     # development
     "test": [
+        "boto3>=1.26",
         "celery[pydantic]>=5.7,<5.8",
         "ephem>=4.1",
         "hypothesis>=6.90",
+        "moto[server,sqs]>=5.0",
         "msgpack>=1.0",
         "psutil>=5.9",
+        "pycurl>=7.45",
         "pydantic>=2.4",
         "pytest>=8",
         "pytest-timeout>=2.3",

@@ -23,6 +23,7 @@ from tests.support.ledger import Ledger
 from tests.support.rabbitmq import RabbitServer
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.sqs import SqsServer
 from tests.support.worker import OURS, THEIRS, WorkerProcess
 
 
@@ -102,6 +103,17 @@ def redis_cluster() -> Iterator[RedisCluster]:
 def rabbit_server() -> Iterator[RabbitServer]:
     """A real node of this session's own; each test takes an empty virtual host of it (`new_vhost`)."""
     server = RabbitServer().start()
+    yield server
+    server.close()
+
+
+# -- SQS
+
+
+@pytest.fixture(scope="session")
+def sqs_server() -> Iterator[SqsServer]:
+    """moto's SQS for the whole session; tests name their own queues."""
+    server = SqsServer().start()
     yield server
     server.close()
 

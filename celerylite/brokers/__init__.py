@@ -29,8 +29,8 @@ DRIVERS = {
     "azurestoragequeues": "azurestoragequeues",
     "confluentkafka": "confluentkafka",
     "consul": "consul",
-    "etcd": "etcd",
     "gcpubsub": "gcpubsub",
+    "kafka": "confluentkafka",
     "librabbitmq": "librabbitmq",
     "mongodb": "mongodb",
     "pgmq": "pgmq",
@@ -42,6 +42,9 @@ DRIVERS = {
     "sqs": "sqs",
     "zookeeper": "zookeeper",
 }
+
+#: The same for those that kombu has no extra for.
+PACKAGES = {"etcd": "python-etcd"}
 
 
 def connect(
@@ -120,8 +123,9 @@ def _by_kombu(
 
 
 def _no_driver(name: str, exc: ImportError | NameError) -> str:
-    extra = DRIVERS.get(name.partition("+")[0].lower())
-    advice = f'pip install "kombu[{extra}]"' if extra else f"pip install {exc.name or name}"
+    scheme = name.partition("+")[0].lower()
+    extra = DRIVERS.get(scheme)
+    advice = f'pip install "kombu[{extra}]"' if extra else f"pip install {PACKAGES.get(scheme) or exc.name or name}"
     return f"The broker {name}:// needs a driver that is not installed ({exc}): {advice}"
 
 

@@ -182,7 +182,16 @@ class KombuBroker(Broker):
             headers, message.body, message.content_type, message.content_encoding, properties, "", DEAD,
             queue=self._dead_queue(),
         )  # fmt: skip
-        self.publish_back(copy)
+        try:
+            self.publish_back(copy)
+        except self.connection_errors:
+            raise
+        except Exception as exc:  # a border: the server may refuse us that queue in as many ways as there are servers
+            logger.error(
+                "A message cannot be set aside in queue %r (%s) and is dropped, as Celery does it: %s. Make that "
+                "queue, or name it where the broker wants queues named (predefined_queues). The message: %r",
+                DEAD, exc, reason, delivery.raw, extra={"action": "dropped"},
+            )  # fmt: skip
 
     def _dead_queue(self) -> Queue:
         queue = getattr(self, "_dead", None)

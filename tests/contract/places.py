@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.rabbitmq import RabbitServer
+from tests.support.sqs import SqsServer
 
 
 @dataclass
@@ -93,6 +94,19 @@ def filesystem(request: pytest.FixtureRequest) -> Place:
     )  # fmt: skip
 
 
+def sqs(request: pytest.FixtureRequest) -> Place:
+    """moto's: one server for all tests, which name their own queues."""
+    server: SqsServer = request.getfixturevalue("sqs_server")
+    options = {
+        "region": "us-east-1", "is_secure": False, "visibility_timeout": 5, "wait_time_seconds": 0,
+        "polling_interval": 0.02,
+    }  # fmt: skip
+    conf = {"broker_transport_options": options}
+    return Place(
+        server.url, conf, ordered=False, priorities=False, front=False, delays=False, returns=False, exchanges=False
+    )
+
+
 SLOW = pytest.mark.slow
 PLACES: list[Any] = [
     memory,
@@ -104,6 +118,7 @@ PLACES: list[Any] = [
     pytest.param(rabbitmq, marks=SLOW),
     pytest.param(rabbitmq_quorum, marks=SLOW),
     pytest.param(filesystem, marks=SLOW),
+    pytest.param(sqs, marks=SLOW),
 ]
 
 Maker = Callable[[pytest.FixtureRequest], Place]

@@ -27,14 +27,29 @@ def test_rabbitmq_is_not_contacted() -> None:
         ("sqs://", "boto3", 'pip install "kombu[sqs]"'),
         ("mongodb://localhost/x", "pymongo", 'pip install "kombu[mongodb]"'),
         ("confluentkafka://localhost", "confluent_kafka", 'pip install "kombu[confluentkafka]"'),
+        ("kafka://localhost", "confluent_kafka", 'pip install "kombu[confluentkafka]"'),
+        ("gcpubsub://projects/p", "google.cloud.pubsub_v1", 'pip install "kombu[gcpubsub]"'),
+        ("azureservicebus://p:k@host", "azure.servicebus", 'pip install "kombu[azureservicebus]"'),
+        ("azurestoragequeues://k@host", "azure.storage.queue", 'pip install "kombu[azurestoragequeues]"'),
+        ("sqlalchemy+postgresql://localhost/x", "sqlalchemy", 'pip install "kombu[sqlalchemy]"'),
+        ("sqla+sqlite:///x.db", "sqlalchemy", 'pip install "kombu[sqlalchemy]"'),
+        ("etcd://localhost", "etcd", "pip install python-etcd"),
+        ("pgmq://u:p@localhost/x", "pgmq", 'pip install "kombu[pgmq]"'),
     ],
 )
 def test_a_missing_driver_is_named(url: str, module: str, advice: str) -> None:
-    if importlib.util.find_spec(module) is not None:
+    if _is_there(module):
         pytest.skip(f"{module} is installed")
     with pytest.raises(ImproperlyConfigured) as caught:
         connect(url)
     assert advice in str(caught.value)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # the package that it would be in is missing
+        return False
 
 
 def test_an_unknown_transport() -> None:
