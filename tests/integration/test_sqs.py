@@ -1,4 +1,4 @@
-"""Real workers on SQS, as moto plays it: kombu's options, delays, late acknowledgement, queues that are named before."""
+"""Real workers on SQS, as moto plays it: kombu's options, delays, late acknowledgement, queues named before."""
 
 from __future__ import annotations
 
