@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from celerylite.worker.health import Health
 from celerylite.worker.one_process import OneProcess
 from celerylite.worker.options import WorkerOptions
 from celerylite.worker.rate_limits import RateBoard, check_limits
+from celerylite.worker.reloading import reload_modules
 from celerylite.worker.state_file import StateFile
 from celerylite.worker.systemd import Notifier
 
@@ -379,13 +379,7 @@ class WorkController:
 
         Task processes that start afterwards have them.
         """
-        for name in self.app.loader.task_modules if modules is None else modules:
-            if name not in sys.modules:
-                logger.debug("importing module %s", name)
-                self.app.loader.import_from_cwd(name)
-            elif reload:
-                logger.debug("reloading module %s", name)
-                (reloader or importlib.reload)(sys.modules[name])
+        reload_modules(self.app, modules, reload, reloader)
 
     def __str__(self) -> str:
         return self.hostname

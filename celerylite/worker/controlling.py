@@ -226,7 +226,10 @@ def pool_restart(
     """Replace the processes of the pool (only with the setting worker_pool_restarts)."""
     if not state.app.conf.worker_pool_restarts:
         raise ValueError("Pool restarts not enabled")
-    _ask(state, "pool_restart", modules=None if modules is None else list(modules), reload=bool(reload))
+    try:
+        state.node.pool_restart(None if modules is None else list(modules), bool(reload))
+    except Refused as exc:
+        raise ValueError(str(exc)) from exc
     return ok("reload started")
 
 

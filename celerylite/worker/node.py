@@ -18,6 +18,7 @@ from celerylite.brokers.envelope import decode
 from celerylite.exceptions import CeleryError
 from celerylite.utils.clock import uptime
 from celerylite.worker.consumed import add_queue, declare_queues
+from celerylite.worker.reloading import reload_modules
 from celerylite.worker.request import Request
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class Node:
         if not self.app.conf.worker_pool_restarts:
             raise Refused("Pool restarts not enabled (worker_pool_restarts)")
         self.ask_parent("pool_restart", timeout, modules=modules, reload=reload)
+        if isinstance(self.road, LineRoad):  # the parent and its new children have them; this process is an older one
+            reload_modules(self.app, modules, reload)
 
     def running(self) -> list[Running]:
         """What runs now, as the board says; works however stuck the task processes are."""

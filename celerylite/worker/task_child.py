@@ -47,7 +47,7 @@ def run_task_child(
     executor: Executor = ThreadExecutor(directives.concurrency or options.concurrency) if threads else SoloExecutor()
     broker = brokers.connect_worker(app, options.hostname)
     process = TaskProcess(app, options, broker, executor, board, slots.start, line, directives)
-    process.standby = standby
+    process.hearing.standby = standby
     _handle_signals(process, board, slots.start)
     signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
     process.consumer.on_connected = lambda name, file: line.send_file(file, lifeline=name)

@@ -19,10 +19,9 @@ from celerylite.execution import Execution, Outcome, execute, finish
 from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
 from celerylite.utils.einfo import ExceptionInfo
-from celerylite.utils.polling import readable
 from celerylite.worker.board import RAW_SIZE
-from celerylite.worker.consumed import define_queues
-from celerylite.worker.directives import Directives, Message
+from celerylite.worker.directives import Directives
+from celerylite.worker.hearing import Hearing
 from celerylite.worker.intake import Intake
 from celerylite.worker.pace import Pace
 from celerylite.worker.revoked import recall
@@ -70,17 +69,10 @@ class TaskProcess:
         self.board = board
         self.first_slot = first_slot
         self.serial = executor.inline
-        #: To the parent: it brings directives, and ends when the parent is gone. None within one process.
-        self.line = line
         self.directives = directives or Directives(options.queues)
-        self._told = board.told()
-        #: Whether queues were added or cancelled that the consumer does not know of yet.
-        self._queues_changed = self.directives.queues != options.queues
-        for kind in ("add_consumer", "cancel_consumer"):
-            self.directives.on(kind, self._on_queue)
-        self.directives.on("concurrency", self._on_concurrency)
-        #: Whether another task process has to end before this one may fetch.
-        self.standby = False
+        self.directives.on("concurrency", lambda directive: executor.resize(directive["slots"]))
+        self.hearing = Hearing(app, self.directives, board, line, self.stop)
+        self.hearing.begin(options.queues)
         self.stopping = False
         self.done = 0
         self.pace = Pace(options.fetch_max if options.prefetch is None else options.prefetch)
@@ -110,8 +102,6 @@ class TaskProcess:
         self._last = False
         #: Whether the outcome of the task that has ended waits for that fetch.
         self._held_back = False
-        #: Queues whose messages go back if they come still.
-        self._cancelled: set[str] = set()
         self.consumer.on_sent = self._on_sent
 
     def watch(self, emitter: Emitter) -> None:
@@ -138,12 +128,13 @@ class TaskProcess:
         try:
             # What was told meanwhile ends the opening, as the end of the parent does.
             while not self.stopping and not self.consumer.open(lambda: self.stopping):
-                self._hear()
+                self.hearing.listen()
             recall(self.app, self.broker, self.directives, lambda: self.stopping)
             if not self.stopping:
                 self.share.ready()
                 on_ready()
-            self._stand_by()
+            self.hearing.stand_by(lambda: self.stopping)
+            self._retire_if_due()  # one that runs a single task needs a successor from the beginning
             while not self.stopping:
                 self._round()
             self.executor.join()
@@ -159,14 +150,8 @@ class TaskProcess:
             self.consumer.close()
             self.executor.close()
 
-    def _stand_by(self) -> None:
-        while self.standby and not self.stopping:
-            readable((self.line,), 1.0)  # SIGTERM comes in between: then `stopping` is seen a moment later
-            self._hear()
-        self._retire_if_due()  # one that runs a single task needs a successor from the beginning
-
     def _round(self) -> None:
-        self._hear()
+        self.hearing.listen()
         if self.stopping:
             return
         if self.events is not None:
@@ -174,8 +159,7 @@ class TaskProcess:
         room = self.executor.free() or self.executor.wait_free(1.0)
         if room <= 0:
             return
-        if self._queues_changed:
-            self._change_queues()
+        self.hearing.follow(self.consumer, self.broker)
         most = min(self.pace.batch() if self.serial else room, self.share.left(self.done))
         deliveries = self.consumer.fetch(most, WAIT)
         if self.serial and len(deliveries) > 1:  # with threads nothing waits: all are started at once
@@ -184,9 +168,7 @@ class TaskProcess:
             self.settler.finish_chords()
         asks_at = len(deliveries) * 3 // 4 if self.serial and len(deliveries) == most >= AHEAD else -1
         for index, delivery in enumerate(deliveries):
-            if self._told != self.board.told():
-                self._hear()
-            if delivery.queue in self._cancelled:
+            if self.hearing.refused(delivery):
                 self.consumer.release([delivery])
                 continue
             # Behind a task that took long the rest may have been given to others meanwhile.
@@ -194,42 +176,17 @@ class TaskProcess:
                 self.consumer.release(deliveries[index:])
                 return
             if index == asks_at:
-                self.consumer.prepare(min(self.pace.batch(), self.share.left(self.done)), self._set_last)
+                self._prepare(len(deliveries) - index)
             self._last = self.serial and index == len(deliveries) - 1
             self.take(delivery)
             if self.consumer.counting and self.serial:
                 self.settler.finish_chords()
 
-    def _hear(self) -> None:
-        """Apply what the parent has told; if it is gone, end."""
-        if self.line is None or not readable((self.line,), 0):
-            return
-        self._told = self.board.told()
-        messages = self.line.receive()
-        if messages is None:
-            logger.error("The worker's main process is gone: ending", extra={"action": "orphaned"})
-            self.stop()
-        for message in messages or ():
-            if "directive" in message:
-                self.directives.apply(message["directive"])
-            if "go" in message:
-                self.standby = False
-
-    def _on_queue(self, directive: Message) -> None:
-        self._queues_changed = True
-        if directive["queue"] in self.directives.queues:
-            self._cancelled.discard(directive["queue"])
-        else:
-            self._cancelled.add(directive["queue"])
-
-    def _change_queues(self) -> None:
-        self._queues_changed = False
-        define_queues(self.app, self.directives)
-        self.broker.subscribe(self.app.amqp.queues.consume_from.values())
-        self.consumer.set_queues(self.directives.queues)
-
-    def _on_concurrency(self, directive: Message) -> None:
-        self.executor.resize(directive["slots"])
+    def _prepare(self, behind: int) -> None:
+        """Ask for the next batch, of which nothing runs before the `behind` messages that are here."""
+        most = min(self.pace.batch(), self.share.left(self.done + behind))
+        if most:
+            self.consumer.prepare(most, self._set_last)
 
     def _set_last(self, number: int) -> None:
         self.board.set_last(self.first_slot, number)
@@ -346,7 +303,7 @@ class TaskProcess:
         running = self.board.read(self.first_slot)
         if self._in_call and self.board.doom(self.first_slot) == SIGUSR1:
             self._in_call = False
-            raise SoftTimeLimitExceeded(running.soft_limit or None)
+            raise SoftTimeLimitExceeded()
         if self._in_call and running.busy and 0 < running.soft_limit <= uptime() - running.since:
             self._in_call = False
             self.warn(0, running)
