@@ -219,6 +219,49 @@ def test_one_consumer_of_many_queues(bench: Bench, place: Place, most: int) -> N
     assert_empty(bench, *queues)
 
 
+def test_queues_change_while_something_is_held(bench: Bench) -> None:
+    one, two, three = queues = name("one"), name("two"), name("three")
+    consumer = bench.consumer(one, two, serial=False)
+    bench.send("a", queue=one)
+    (held,) = take(consumer, 1)
+    assert consumer.begin(held, ack=False)
+    bench.broker.declare([bench.app.amqp.queues[three]])
+    consumer.set_queues([two, three])
+    bench.send("b", queue=two)
+    bench.send("c", queue=three)
+    bench.send("d", queue=one)
+    assert sorted(run(consumer, 2)) == ["b", "c"]
+    assert consumer.fetch(1, 0.3) == []
+    consumer.ack(held)
+    consumer.set_queues([])
+    assert consumer.fetch(1, 0.1) == []
+    consumer.set_queues([one])
+    assert run(consumer, 1) == ["d"]
+    assert_empty(bench, *queues)
+
+
+def test_what_was_asked_for_before_a_queue_was_cancelled_is_not_lost(bench: Bench, place: Place) -> None:
+    one, two = name("one"), name("two")
+    consumer = bench.consumer(one)
+    bench.broker.declare([bench.app.amqp.queues[two]])
+    bench.send(*"abcd", queue=one)
+    assert len(run(consumer, 1)) == 1
+    consumer.prepare(2, lambda number: None)
+    consumer.set_queues([two])
+    bench.send("e", queue=two)
+    came: list[str] = []
+    while "e" not in came:
+        for delivery in consumer.fetch(2, 0.5):
+            if delivery.queue == one:
+                consumer.release([delivery])
+            else:
+                came.append(says(consumer, delivery))
+                assert consumer.begin(delivery, ack=True)
+    consumer.set_queues([one])
+    assert len(run(consumer, 3)) == 3
+    assert_empty(bench, one, two)
+
+
 def test_urgent_ones_first(bench: Bench, place: Place) -> None:
     if not place.priorities:
         pytest.skip("this broker has no priorities")

@@ -30,6 +30,10 @@ EXPECTED = {
     ],
     "routing.py": ["order: priority 0, priority 3, priority 6, priority 9", "cat.png resized", "monthly"],
     "time_limits.py": ["soft: tidied up", "hard: TimeLimitExceeded"],
+    "pool_control.py": [
+        "at first: 1", r"with four tasks: 4 \['done', 'done', 'done', 'done'\]",
+        "from another queue: done", "ended: terminated",
+    ],
     "late_ack.py": ["ran again and finished"],
     "custom_task_class.py": [r"visits: \[1, 2, 3\]", "Hello, Ann"],
     "hooks.py": [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from celerylite import chord
 from tests.conftest import OURS, THEIRS, Site, Workers
 from tests.support.keys import broker_keys_with
 from tests.support.ledger import Ledger
@@ -124,6 +125,26 @@ def test_terminate_ends_what_runs_and_nothing_runs_again(scene: Scene, task: str
     assert all("revoked" in key for key in keys), keys
     assert scene.site.ledger.starts()[result.id] == 1
     wait_for(lambda: len(scene.pids()) == 2, 10, "the process to be replaced")
+
+
+def test_who_is_stuck_in_c_code_is_killed(scene: Scene) -> None:
+    result = scene.tasks["t.crunch"].delay()
+    scene.site.ledger.wait("start", result.id)
+    scene.client.control.terminate(result.id)
+    with pytest.raises(Exception, match="terminated"):
+        result.get(timeout=20)
+    scene.worker.wait_log(rf"{result.id}\] was terminated")
+    scene.works()
+
+
+def test_a_part_of_a_chord_that_is_terminated_fails_the_chord(scene: Scene) -> None:
+    add, work = scene.tasks["t.add"], scene.tasks["t.work"]
+    header = [add.s(1, 1), work.s("never").set(task_id="part-that-ends")]
+    result = chord(header, app=scene.client)(scene.tasks["t.same"].s())
+    scene.site.ledger.wait("start", "part-that-ends")
+    scene.client.control.terminate("part-that-ends")
+    with pytest.raises(Exception, match="terminated"):
+        result.get(timeout=20)
 
 
 def test_sigusr1_is_a_soft_limit(scene: Scene) -> None:

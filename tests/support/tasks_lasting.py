@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from typing import Any
@@ -107,6 +108,12 @@ def slow_tasks(app: Any, exceptions: Any, ledger: Any) -> None:
     def hang(self: Any, seconds: float = 30.0) -> str:
         ledger.start(self.request.id)
         time.sleep(seconds)  # one call into C that no Python signal handler may leave unfinished
+        return "not killed"
+
+    @app.task(shared=False, name="t.crunch", bind=True)
+    def crunch(self: Any) -> str:
+        ledger.start(self.request.id)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # no Python, and so no signal handler, for many minutes
         return "not killed"
 
     @app.task(shared=False, name="t.limited", bind=True, time_limit=1, soft_time_limit=None)

@@ -1,0 +1,62 @@
+"""How a task process tells that its share is nearly run, and when it has to end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from celerylite.worker.options import WorkerOptions
+from celerylite.worker.share import Share
+
+
+class Words(list):
+    """A line that keeps what was said."""
+
+    def send(self, **message: Any) -> bool:
+        self.extend(message)
+        return True
+
+
+def share(line: Any, **limits: Any) -> Share:
+    return Share(WorkerOptions("w", [], **limits), line)
+
+
+def test_without_limits_there_is_nothing_to_say() -> None:
+    assert not share(Words()).limited
+    assert share(Words()).left(1000) > 1_000_000
+
+
+def test_without_a_parent_nobody_would_replace_it() -> None:
+    assert not share(None, max_tasks_per_child=1).limited
+
+
+def test_short_tasks_announce_the_end_in_time() -> None:
+    words = Words()
+    one = share(words, max_tasks_per_child=1000)
+    assert not one.spent(100, mean=0.01)
+    assert words == []
+    assert not one.spent(950, mean=0.01)
+    assert not one.spent(960, mean=0.01)
+    assert words == ["expiring"]
+    assert one.spent(1000, mean=0.01)
+    assert one.left(990) == 10
+
+
+def test_a_last_long_task_is_announced_before_it_starts() -> None:
+    words = Words()
+    one = share(words, max_tasks_per_child=3)
+    one.spent(1, mean=3600)
+    assert words == []
+    one.spent(2, mean=3600)
+    assert words == ["expiring"]
+
+
+def test_one_that_is_too_large_goes_on_until_it_is_told(monkeypatch: Any) -> None:
+    used = SimpleNamespace(ru_maxrss=0)
+    monkeypatch.setattr("resource.getrusage", lambda who: used)
+    words = Words()
+    one = share(words, max_memory_per_child=1000)
+    for size in (100, 950, 1500, 1600):
+        used.ru_maxrss = size
+        assert not one.spent(1, mean=0.1)
+    assert words == ["expiring", "overdue"]
