@@ -127,8 +127,11 @@ class Window:
                 self._arrived(queue.name, True, got)
                 yield
 
-    def open(self, wanted: int) -> None:
-        """Let the server push up to `wanted` messages, or up to twice as many where that is so already."""
+    def open(self, wanted: int, running: int = 0) -> None:
+        """Let the server push up to `wanted` messages, or up to twice as many where that is so already.
+
+        `running` are held besides: a shared window counts them, even if their consumer is cancelled.
+        """
         if self._lasting and len(self._lasting_tags) < len(self._lasting):
             self._consume_lasting(wanted)
         if self.is_open:
@@ -137,7 +140,7 @@ class Window:
             self.pause()
         self._wanted = wanted
         if self.shares:
-            self._limit(0, wanted)
+            self._limit(0, wanted + running)
         elif self._pausing:
             self._limit(max(1, wanted // len(self._pausing)), 0)
         self._tags = [self._consume(queue) for queue in self._pausing]

@@ -225,7 +225,8 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
         if not self._ready:
             # Twice as many as are run in one go, so that the next are here by then; and what waits for its time here
             # uses up the window.
-            window.open((2 * most if self.serial and most > 2 else most) + len(self._later))
+            running = len(self._held) - len(self._later)  # in threads, and not acknowledged yet
+            window.open((2 * most if self.serial and most > 2 else most) + len(self._later), running)
         self._drain()
 
     def _hand_out(self, most: int) -> list[Delivery]:
