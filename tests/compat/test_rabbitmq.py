@@ -139,6 +139,22 @@ def test_task_queues_with_exchanges(rabbit_site: RabbitSite, client_lib: str, wo
     assert rabbit_site.ledger.finishes() == {"one": 1, "two": 2}
 
 
+def test_broadcast(rabbit_site: RabbitSite) -> None:
+    """A copy for every worker of either library, whichever sends; two processes of a worker share one."""
+    conf = {"task_queues": "broadcast", "task_default_queue": "celery"}
+    for number, lib in enumerate((OURS, OURS, THEIRS)):
+        rabbit_site.worker("-c", "2", "-n", f"w{number}@%h", program=lib, conf=conf)
+    ids = [f"{lib}-{number}" for lib in (OURS, THEIRS) for number in range(4)]
+    for lib in (OURS, THEIRS):
+        work = rabbit_site.client(lib, **conf).tasks["t.work"]
+        for key in ids:
+            if key.startswith(f"{lib}-"):
+                work.apply_async(queue="everybody", task_id=key, ignore_result=True)
+    for key in ids:
+        rabbit_site.ledger.wait("finish", key, count=3)
+    assert rabbit_site.ledger.finishes() == dict.fromkeys(ids, 3)
+
+
 def test_workers_of_both_libraries_share_a_queue(rabbit_site: RabbitSite) -> None:
     rabbit_site.worker("-c", "2", "-n", "c@%h", program=THEIRS)
     rabbit_site.worker("-c", "2", "-n", "l@%h", program=OURS)

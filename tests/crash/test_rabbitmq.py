@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import ssl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 import pytest
 from kombu import Queue
+from kombu.exceptions import OperationalError
 
 from tests.crash.harness import Lab, kill, lost, outlast, poll
 from tests.crash.test_child_killed import assert_worker_is_whole, kill_children_until
 from tests.crash.test_redis_killed import Sender, resumes
 from tests.crash.test_tree_killed import Siege
+from tests.support.certificates import certificates
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitServer
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, free_port
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -338,3 +341,84 @@ def test_quick_ones_do_not_wait_behind_a_long_one(rabbit_lab: RabbitLab) -> None
     assert long in lab.tally().unfinished([long])
     assert kill(lab.workers[0].task_processes(), lab.rng) is not None
     assert poll(lambda: not lab.open_tasks([long]), 15)
+
+
+# -- TLS
+
+
+@pytest.fixture(scope="module")
+def tls_rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RabbitServer, str, str]]:
+    """A node that also speaks TLS, its URL there, and the authority that signed its certificate."""
+    files, port = certificates(tmp_path_factory.mktemp("tls")), free_port()
+    options = {"cacertfile": "ca.crt", "certfile": "s.crt", "keyfile": "s.key"}
+    config = "".join(f"ssl_options.{name} = {files[file]}\n" for name, file in options.items())
+    server = RabbitServer(f"listeners.ssl.local = 127.0.0.1:{port}\n{config}").start()
+    yield server, f"amqps://guest:guest@127.0.0.1:{port}//", files["ca.crt"]
+    server.close()
+
+
+@pytest.fixture
+def tls_lab(
+    tls_rabbit: tuple[RabbitServer, str, str],
+    redis_server: RedisServer, redis_url: str, tmp_path: Path, rng: random.Random,
+) -> Iterator[RabbitLab]:  # fmt: skip
+    server, url, authority = tls_rabbit
+    for lab in _laboratory(server, redis_server, redis_url, tmp_path, rng):
+        lab.broker_url = url
+        lab.settings["broker_use_ssl"] = {"ca_certs": authority, "cert_reqs": ssl.CERT_REQUIRED}
+        yield lab
+
+
+@BOTH
+def test_tls(tls_lab: RabbitLab, mode: str) -> None:
+    """Short tasks in batches, delayed ones, long bodies, several queues; a stopped worker gives back."""
+    lab = tls_lab
+    queues = lab.several_queues()
+    lab.setup(mode)
+    ids = [key for queue in queues for key in lab.send(100, queue=queue)]
+    ids += lab.send(2, countdown=1.2)
+    ids += lab.send(2, kwargs={}, headers={"long": "x" * 100_000})
+    worker = lab.worker()
+    assert not lab.wait_records(ids, 30)
+    slow = lab.send(20, 0.2)
+    assert lab.wait_started(3, 20)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    lab.worker("w2")
+    assert not lab.wait_records(slow, 20)
+    assert not lab.tally().doubled()
+    assert "connection_lost" not in worker.log() and "Connection to broker lost" not in worker.log()
+
+
+def test_tls_with_a_stranger(tls_lab: RabbitLab, tmp_path: Path) -> None:
+    """A certificate that another authority signed is refused."""
+    other = certificates(tmp_path)["ca.crt"]
+    tls_lab.settings["broker_use_ssl"]["ca_certs"] = other
+    with pytest.raises(OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
+        tls_lab.app.tasks["crash.work"].apply_async(retry=False)
+
+
+def test_tls_and_a_late_task_that_lost_its_process(tls_lab: RabbitLab) -> None:
+    """Its connection went with it, so the server gives the message to the next, whatever the settings would have."""
+    lab = tls_lab.setup("late", task_reject_on_worker_lost=False)
+    worker = lab.worker(concurrency=1)
+    (key,) = lab.send(1, 30.0, task="crash.hold")
+    assert lab.wait_started(1, 20)
+    assert kill(worker.task_processes(), lab.rng) is not None
+    assert not lab.wait_records([key], 20)
+    assert lab.tally().doubled() == {key: 2}
+    records = lab.records([key])
+    assert records[key] is not None and records[key]["status"] == "SUCCESS"
+
+
+def test_tls_and_a_late_task_that_loses_every_process(tls_lab: RabbitLab) -> None:
+    """On a quorum queue the server counts, and the worker sets aside what was delivered too often."""
+    lab = tls_lab
+    lab.setup("late", worker_delivery_limit=3, task_queues={lab.queue: quorum(**{"x-delivery-limit": 10})})
+    lab.worker(concurrency=1)
+    (poison,) = lab.send(1, "killed", task="crash.die")
+    others = lab.send(20)
+    assert not lab.wait_records([poison, *others], 30)
+    assert lost(lab.records([poison])[poison])
+    assert len(lab.tally().starts[poison]) == 3
+    assert [letter.task_id for letter in lab.app.broker.dead() if letter.task_id == poison] == [poison]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from tests.conftest import OURS, Site, Workers
 from tests.support.app import make_app
+from tests.support.certificates import certificates
 from tests.support.ledger import Ledger
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import wait_for
@@ -94,25 +93,8 @@ def test_no_result_backend(site: Site) -> None:
         result.get(timeout=1)
 
 
-def certificates(directory: Path) -> dict[str, str]:
-    """A certificate authority and a certificate for 127.0.0.1 that it signed."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=directory, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
-            "-subj", "/CN=test-ca")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "s.key", "-out", "s.csr", "-subj", "/CN=127.0.0.1")
-    (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
-    openssl("x509", "-req", "-in", "s.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-            "-extfile", "san", "-out", "s.crt")  # fmt: skip
-    return {name: str(directory / name) for name in ("ca.crt", "s.crt", "s.key")}
-
-
 def tls_server(make_redis: Callable[..., RedisServer], directory: Path, clients: str) -> tuple[int, dict[str, str]]:
     """Start a server; its TLS port and the certificates' files. `clients`: whether those need one too (yes, no)."""
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl to make certificates")
     files, port = certificates(directory), free_port()
     options = ("--tls-port", str(port), "--tls-cert-file", files["s.crt"], "--tls-key-file", files["s.key"])
     try:
