@@ -33,7 +33,7 @@ logger = logging.getLogger("celery.brokers.redis")
 #: Longest uninterrupted wait; a process that was asleep longer than this notices by it.
 SLICE = 1.0
 #: Seconds of one blocking take on the server.
-BLOCK = 10.0
+BLOCK = 20.0
 #: Waits in a row without a look at the other priorities, while messages come one by one.
 DIRECT = 4
 #: Unanswered commands after which their replies are waited for. They have long come when all is well; when the

@@ -68,6 +68,8 @@ class RedisKeeper(Waking, Keeper):
         #: Whether the lists must be looked at; as long as not, the server will tell.
         self._look = True
         self._last_change = 0.0
+        #: Whether what the server told last is news.
+        self._told = False
         self._open_wake()
 
     def listen(self) -> None:
@@ -320,7 +322,9 @@ class RedisKeeper(Waking, Keeper):
 
     def _on_change(self, message: Any) -> None:
         self._fanout.receive(message)
-        self._look = True
+        # Leases are read to find those that ran out, and change all the time: that is no news.
+        if message[-1] != [self._key(scripts.LEASES)]:
+            self._look = self._told = True
 
     def _unblock(self, client_ids: Iterable[int]) -> None:
         commands = [pack(b"CLIENT", b"UNBLOCK", b"%d" % number) for number in client_ids if number]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("celery.brokers.redis")
 
 #: Seconds without a word after which the server is asked whether it is still there, and for its answer.
-PING_EVERY = 15.0
+PING_EVERY = 30.0
 PATIENCE = 5.0
 
 

@@ -190,7 +190,8 @@ def _events(state: Any, on: bool, word: str) -> dict[str, Any]:
 def heartbeat(state: Any) -> None:
     """Send an event heartbeat now."""
     logger.debug("Heartbeat requested by remote.")
-    state.node.post("heartbeat")
+    if state.node.news is not None:
+        state.node.news.beat()
 
 
 @control_command(visible=True)

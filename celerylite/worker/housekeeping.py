@@ -32,8 +32,9 @@ logger = logging.getLogger("celery.worker")
 LOOK_BUSY, LOOK_IDLE = 0.05, 0.25
 #: Parts of a lease between renewals.
 RENEWALS = 3
-#: Seconds between looks for chords that nobody finishes.
-LOOK_CHORDS = 1.0
+#: Seconds between looks for chords that nobody finishes: who should have was killed at that very moment, so it is rare,
+#: and an idle worker shall cost the broker less than one command a second.
+LOOK_CHORDS = 10.0
 
 
 class Housekeeping:
@@ -170,7 +171,7 @@ class Housekeeping:
             if repr(exc) != self._chord_trouble:  # said once, not every few seconds
                 logger.error("Chords cannot be looked after: %r", exc, extra={"action": "chord_failed"})
             self._chord_trouble = repr(exc)
-            self._chords_at += 10 * LOOK_CHORDS
+            self._chords_at += LOOK_CHORDS
 
     def _sleep(self, most: float) -> None:
         until = min(self._renew_at, self._reclaim_at, self._promote_at)
