@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_cluster_notes as notes
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers import redis_stats
-from celerylite.brokers.base import Claim, Consumer, Keeper, QueueStats, Settlement, Stream
+from celerylite.brokers.base import Claim, Consumer, Keeper, QueueStats, Settlement, Stream, Waiting
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.redis import RedisBroker
 from celerylite.brokers.redis_cluster import Cluster
@@ -228,6 +228,15 @@ class ClusterBroker(RedisBroker):
             idents = self.cluster.call_one(pack(b"ZRANGEBYSCORE", key, b"(%f" % time.time(), b"+inf"))
             names |= {ident.partition(b"@")[0] for ident in idents}
         return len(names)
+
+    def delayed(self, queues: Iterable[str], limit: int = 1000) -> list[Waiting]:
+        """What waits in the delayed sets of these queues."""
+        found = [one for broker in self._everywhere(queues) for one in redis_stats.delayed(broker, queues, limit)]
+        return sorted(found, key=lambda one: one.due or 0.0)[:limit]
+
+    def held(self, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
+        """Not told: what one task process holds is spread over the slots of its queues."""
+        return {}
 
     def release_delayed(self) -> int:
         """Put all delayed messages at the ends of their queues."""

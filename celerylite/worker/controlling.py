@@ -47,7 +47,7 @@ def revoke(
     running = {request.id for request in _running(state.node)}
     revoked.revoke(state.node, sorted(ids), running, keep=not state.addressed)
     if number is not None:
-        return ok(_terminate(state.node, sorted(ids), number))
+        return _terminate(state.node, sorted(ids), number)
     return ok(f"tasks {ids} flagged as revoked")
 
 
@@ -64,7 +64,7 @@ def revoke_by_stamped_headers(
     ids = [request.id for request in _running(state.node) if _stamped(request, stamps)]
     if not ids:
         return ok(f"headers {headers} were not terminated")
-    return ok(_terminate(state.node, ids, number))
+    return _terminate(state.node, ids, number)
 
 
 @control_command(variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]")
@@ -106,21 +106,17 @@ def _stamped(request: Any, stamps: dict[str, list[Any]]) -> bool:
     )  # fmt: skip
 
 
-def _terminate(node: Any, ids: list[str], number: int) -> str:
-    """Have the parent end those of the tasks that run; says which."""
+def _terminate(node: Any, ids: list[str], number: int) -> dict[str, Any]:
+    """Have the parent end those of the tasks that run; the answer says which."""
     running = {request.id for request in _running(node)}
-    ended = []
-    for task_id in ids:
-        if task_id not in running:
-            continue
+    ids = [task_id for task_id in ids if task_id in running]
+    try:
+        ended = node.ask_parent("terminate", id=ids, signal=number) if ids else []
+    except Refused as exc:
+        return nok(str(exc))
+    for task_id in ended:
         logger.info("Terminating %s (%s)", task_id, number, extra={"action": "terminate"})
-        try:
-            node.ask_parent("terminate", id=task_id, signal=number)
-        except Refused as exc:
-            logger.info("%s was not terminated: %s", task_id, exc)
-            continue
-        ended.append(task_id)
-    return f"terminate: {', '.join(ended) if ended else 'tasks unknown'}"
+    return ok(f"terminate: {', '.join(ended) if ended else 'tasks unknown'}")
 
 
 @control_command(

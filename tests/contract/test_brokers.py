@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 
 from celerylite import Celery, brokers
 from celerylite.brokers import Broker, Consumer, Delivery
+from celerylite.brokers.envelope import decode
 from celerylite.message import Message
 from tests.contract.places import PLACES, Maker, Place
 from tests.support.waiting import wait_for
@@ -586,3 +587,35 @@ def test_a_worker_runs_tasks(app: Any, place: Place, pool: str) -> None:
     # On AMQP a message that waited behind a busy process and was given back counts as redelivered, too.
     assert [number for number, _ in seen] == [0, 1, 2]
     assert place.url.startswith("amqp") or not any(again for _, again in seen)
+
+
+# -- looking without taking
+
+
+def test_what_waits_can_be_listed(bench: Bench) -> None:
+    """Where the broker can: the earliest first, only of the queues that were asked for, and nothing is taken."""
+    consumer = bench.consumer()
+    due = time.time() + 1000
+    bench.broker.publish(bench.message("later", due=due + 10))
+    bench.broker.publish(bench.message("sooner", due=due))
+    if not bench.broker.delayed([QUEUE]):
+        pytest.skip("this broker's delays cannot be listed")
+    listed = bench.broker.delayed([QUEUE])
+    assert [(one.queue, decode(one.raw).body) for one in listed] == [(QUEUE, b"sooner"), (QUEUE, b"later")]
+    assert [one.due for one in listed] == pytest.approx([due, due + 10])
+    assert len(bench.broker.delayed([QUEUE], 1)) == 1
+    assert bench.broker.delayed([name("other")]) == []
+    assert consumer.fetch(5, 0) == []
+
+
+def test_what_is_held_can_be_listed(bench: Bench) -> None:
+    consumer = bench.consumer()
+    bench.send("a", "b", "c")
+    taken = take(consumer, 3, 3)
+    listed = bench.broker.held([consumer.id])
+    if not listed:
+        pytest.skip("only the consumer knows what it holds")
+    assert [decode(one.raw).body for one in listed[consumer.id]] == [b"a", b"b", b"c"]
+    numbers = [int(delivery.tag.split(b"\0")[0]) for delivery in taken]
+    assert [one.number for one in listed[consumer.id]] == numbers
+    consumer.release(taken)

@@ -21,7 +21,7 @@ def app() -> Any:
     app = Celery("pidbox", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.broker_transport_options = {"polling_interval": 0.005}
 
-    @app.task(name="p.add", rate_limit="10/s")
+    @app.task(name="p.add", rate_limit="10/s", shared=False)
     def add(x: int, y: int) -> int:
         return x + y
 
