@@ -68,6 +68,10 @@ class SqliteKeeper(Waking, Keeper):
             self._link = self.database.borrow()
         return self._link
 
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """The queues of the worker from now on."""
+        self.queues = list(queues)
+
     # -- leases
 
     def renew(self, consumer_ids: Iterable[str]) -> None:
