@@ -1,4 +1,4 @@
-"""Our `app.control` drives a real Celery worker: each answer beside the one that Celery's own client gets of it."""
+"""Our `app.control` drives Celery's worker, and ours: each answer beside the one that Celery's own client gets of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from celerylite.exceptions import DuplicateNodenameWarning
-from tests.conftest import OURS, THEIRS, Site
+from tests.conftest import OURS, THEIRS, Site, Workers
+from tests.support.ledger import Ledger
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -21,10 +22,13 @@ CONF = {"worker_pool_restarts": True, "task_create_missing_queues": True}
 PATIENCE = 10.0
 
 
-@pytest.fixture(scope="module", params=[THEIRS])
-def site(module_site: Site, request: pytest.FixtureRequest) -> Site:
-    module_site.worker("-c", "2", "-n", "w1@here", "-Q", "celery", program=request.param, conf=CONF)
-    return module_site
+@pytest.fixture(scope="module", params=[THEIRS, OURS])
+def site(request: pytest.FixtureRequest, new_redis_url: Any, tmp_path_factory: Any) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("control")
+    site = Site(new_redis_url(), Ledger(directory / "ledger"), Workers(directory))
+    site.worker("-c", "2", "-n", "w1@here", "-Q", "celery", program=request.param, conf=CONF)
+    yield site
+    site.close()
 
 
 @pytest.fixture(scope="module")
