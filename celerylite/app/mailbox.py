@@ -18,6 +18,10 @@ from celerylite.utils.log import get_logger
 
 logger = get_logger("celery.control")
 
+#: Transports that look for replies once a second, and where looking costs next to nothing; and how often it is here.
+POLLED = ("memory", "filesystem")
+POLLING = 0.01
+
 
 class Mailbox(KombuMailbox):
     """Where requests to workers are sent and their replies arrive; each call binds a copy to its connection."""
@@ -83,6 +87,8 @@ class Mailbox(KombuMailbox):
         return replies
 
     def _wait(self, connection: Any, replies: list[Any], limit: int | None, timeout: float | None) -> None:
+        if connection.transport.driver_type in POLLED:
+            connection.transport.polling_interval = POLLING
         end = None if self.patience is None else time.monotonic() + self.patience
         while limit is None or len(replies) < limit:
             wait = timeout

@@ -184,7 +184,7 @@ class Node:
     @property
     def pid(self) -> int | None:
         """Its process id, if it runs. A pid file that is left over from a process that is gone is removed."""
-        lock = Pidfile(self.pidfile)
+        lock = Pidfile(os.path.join(self._value("--workdir") or "", self.pidfile))
         try:
             pid = lock.read_pid()
         except ValueError:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import click
 from click import Context
+from click.shell_completion import CompletionItem
 
 from celerylite.app.control import flatten_reply
 from celerylite.bin import output
@@ -107,6 +108,12 @@ def list_option(command: F) -> F:
     return click.option(
         "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_commands, help="List the commands."
     )(command)
+
+
+def _complete(ctx: Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the panel's commands."""
+    names = _commands(ctx, ctx.command.name or "", "ping")
+    return [CompletionItem(name, help=names[name].help) for name in names if name.startswith(incomplete)]
 
 
 SETTINGS = {"ignore_unknown_options": True}  # a worker's command may have options of its own, and negative numbers

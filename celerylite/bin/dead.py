@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click import Context
 
+from celerylite.bin import output
 from celerylite.bin.base import CeleryCommand, CeleryOption, handle_preload_options
 
 dead_option = functools.partial(click.option, cls=CeleryOption, help_group="Options")
@@ -33,11 +34,15 @@ def dead() -> None:
     default=50,
     help="At most so many, newest first; 50 by default.",
 )
+@output.json_option()
 @click.pass_context
 @handle_preload_options
-def list_dead(ctx: Context, limit: int) -> None:
+def list_dead(ctx: Context, limit: int, as_json: bool) -> None:
     """List the messages, newest first."""
     letters = ctx.obj.app.broker.dead(limit)
+    if as_json:
+        output.say_json(ctx.obj, [_fields(letter) for letter in letters])
+        return
     if not letters:
         ctx.obj.echo("No message is set aside.")
         return
@@ -90,6 +95,12 @@ def purge(ctx: Context, force: bool) -> None:
     if not force:
         click.confirm("Delete all messages that were set aside?", abort=True)
     ctx.obj.echo(f"Deleted {_messages(ctx.obj.app.broker.purge_dead())}.")
+
+
+def _fields(letter: Any) -> dict[str, Any]:
+    """What JSON says of a message; its body is for `show`."""
+    names = ("id", "reason", "queue", "worker", "task_name", "task_id")
+    return {"time": _time(letter), **{name: getattr(letter, name) for name in names}}
 
 
 def _find(ctx: Context, message_id: str) -> Any:

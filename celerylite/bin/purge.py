@@ -37,7 +37,8 @@ def purge(ctx: Context, force: bool, queues: list[str] | None, exclude_queues: l
     names = sorted(set(queues or app.amqp.queues) - set(exclude_queues or ()))
     noun = "queue" if len(names) == 1 else "queues"
     if not names:
-        raise click.UsageError("No queue is left to purge.")
+        ctx.obj.echo("No queue is left to purge.")  # Celery says nothing, and its exit code is 0
+        return
     if not force:
         ctx.obj.echo(
             f"{ctx.obj.style('WARNING', fg='red')}: "

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 from click import Context
 
+from celerylite.bin import output
 from celerylite.bin.base import COMMA_SEPARATED_LIST, CeleryCommand, CeleryOption, handle_preload_options
 from celerylite.bin.completion import complete_queues
-
-if TYPE_CHECKING:
-    from celerylite.brokers.base import QueueStats
 
 queue_option = functools.partial(click.option, cls=CeleryOption, help_group="Options")
 #: Column: what it says.
@@ -29,7 +25,7 @@ COLUMNS = {"waiting": "waiting", "delayed": "delayed", "held": "in flight", "dea
     shell_complete=complete_queues,
     help="Comma separated list of queues; all that are known.",
 )
-@queue_option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+@output.json_option()
 @click.pass_context
 @handle_preload_options
 def queue(ctx: Context, queues: list[str] | None, as_json: bool) -> None:
@@ -44,7 +40,11 @@ def queue(ctx: Context, queues: list[str] | None, as_json: bool) -> None:
     found = app.broker.queue_stats(queues or sorted(app.amqp.queues))
     if queues:
         found = [stats for stats in found if stats.queue in queues]
-    ctx.obj.echo(json.dumps([asdict(stats) for stats in found]) if as_json else _table(found))
+    if as_json:
+        output.say_json(ctx.obj, [asdict(stats) for stats in found])
+        return
+    rows = [(stats.queue, *(getattr(stats, name) for name in COLUMNS)) for stats in found]
+    output.say_table(ctx.obj, ("queue", *COLUMNS.values()), rows, numbers=range(1, len(COLUMNS) + 1))
 
 
 @queue.command("release-delayed", cls=CeleryCommand)
@@ -69,15 +69,3 @@ def release_delayed(ctx: Context, force: bool) -> None:
     except NotImplementedError as exc:
         raise click.ClickException(f"{str(exc)[:1].upper()}{str(exc)[1:]}.") from exc
     ctx.obj.echo(f"Put {count} delayed message{'' if count == 1 else 's'} into the queues.")
-
-
-def _table(found: list[QueueStats]) -> str:
-    rows = [("queue", *COLUMNS.values())]
-    rows += [(stats.queue, *(_number(getattr(stats, name)) for name in COLUMNS)) for stats in found]
-    first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[name.ljust(first), *map(str.rjust, counts, widths)] for name, *counts in rows]
-    return "\n".join("  ".join(line) for line in lines)
-
-
-def _number(count: int | None) -> str:
-    return "-" if count is None else str(count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import heapq
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click import Context
 
+from celerylite.bin import output
 from celerylite.bin.base import (
     ISO8601,
     JSON_ARRAY,
@@ -32,7 +32,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 option = functools.partial(click.option, cls=CeleryOption, help_group="Options")
 entry_option = functools.partial(click.option, cls=CeleryOption, help_group="Entry Options")
 
-json_option = option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+HEADINGS = ("NAME", "SCHEDULE", "TASK", "STATE", "LAST RUN", "NEXT RUN", "RUNS", "LAST TASK")
+
+json_option = output.json_option()
 
 #: What an entry may have beside its task and schedule; `add` and `change` share them.
 ENTRY_OPTIONS = (
@@ -77,9 +79,9 @@ def list_entries(ctx: Context, as_json: bool) -> None:
     with _explained(ctx) as entries:
         found = entries.list()
     if as_json:
-        ctx.obj.echo(json.dumps([_fields(view) for view in found], default=str))
+        output.say_json(ctx.obj, [_fields(view) for view in found])
     elif found:
-        ctx.obj.echo(_table(found))
+        output.say_table(ctx.obj, HEADINGS, [_row(view) for view in found], numbers=(6,))
     else:
         ctx.obj.echo("There are no periodic tasks.")
 
@@ -181,7 +183,7 @@ def next_times(ctx: Context, names: tuple[str, ...], count: int, as_json: bool) 
             times.append([(moment, name) for moment in entries.next(name, count)])
     coming = list(heapq.merge(*times))[:count]
     if as_json:
-        ctx.obj.echo(json.dumps([{"time": moment.isoformat(), "name": name} for moment, name in coming]))
+        output.say_json(ctx.obj, [{"time": moment.isoformat(), "name": name} for moment, name in coming])
         return
     for moment, name in coming:
         ctx.obj.echo(f"{_time(moment)}  {name}")
@@ -258,7 +260,7 @@ def _schedule(when: str) -> str | float:
 
 def _report(ctx: Context, view: EntryView, as_json: bool, done: str) -> None:
     if as_json:
-        ctx.obj.echo(json.dumps(_fields(view), default=str))
+        output.say_json(ctx.obj, _fields(view))
     else:
         coming = "not sent" if view.next_run_at is None else f"next {_time(view.next_run_at)}"
         ctx.obj.echo(f"{done} {view.name}: {view.task}, {_when(view)}, {coming}.")
@@ -279,14 +281,6 @@ def _when(view: EntryView) -> str:
         return to_line(view.schedule)
     except TypeError:
         return repr(view.schedule)
-
-
-def _table(views: list[EntryView]) -> str:
-    heading = ("NAME", "SCHEDULE", "TASK", "STATE", "LAST RUN", "NEXT RUN", "RUNS", "LAST TASK")
-    rows = [heading, *(_row(view) for view in views)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _row(view: EntryView) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Our `app.control` drives Celery's worker, and ours: each answer beside the one that Celery's own client gets of it."""
+"""Our `app.control` drives Celery's worker, and ours: each answer beside the one that Celery's own client gets."""
 
 from __future__ import annotations
 
