@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from typing import Any
 
@@ -92,7 +93,12 @@ def _take_pictures(context: CLIContext, camera: str, detach: bool, options: dict
     from celerylite.events.snapshot import evcam
 
     where = {name: options[name] for name in ("logfile", "pidfile")}
-    run = functools.partial(evcam, camera, app=context.app, **where, **taking)
+
+    def run() -> None:
+        # So that the last picture is taken, and the pid file goes.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        evcam(camera, app=context.app, **where, **taking)
+
     try:
         if not detach:
             platforms.maybe_drop_privileges(uid=options["uid"], gid=options["gid"])

@@ -73,7 +73,10 @@ def test_the_life_of_a_task(listener: Listener, call: Callable[..., Any]) -> Non
     assert (task.name, task.state, task.worker.hostname, task.result) == ("t.add", "SUCCESS", "ours@here", "5")
 
 
-def test_heartbeats_say_how_the_worker_is(listener: Listener, worker: WorkerProcess) -> None:
+def test_heartbeats_say_how_the_worker_is(
+    listener: Listener, worker: WorkerProcess, call: Callable[..., Any]
+) -> None:
+    listener.wait_for(call("t.add", 2, 3).id, "task-succeeded")
     before = len(listener.heard)
     wait_for(
         lambda: [event for event in listener.heard[before:] if event["type"] == "worker-heartbeat"][1:], 20,
@@ -82,6 +85,7 @@ def test_heartbeats_say_how_the_worker_is(listener: Listener, worker: WorkerProc
     beat = next(event for event in reversed(listener.heard) if event["type"] == "worker-heartbeat")
     assert beat.keys() == FIELDS["worker-heartbeat"] | ALL
     assert beat["pid"] == worker.pid and beat["freq"] == 1
+    assert beat["active"] == 0 and beat["processed"] >= 1 and len(beat["loadavg"]) == 3
     assert listener.state.workers["ours@here"].alive
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -92,6 +93,20 @@ def test_camera(module_site: Site, call: Any, tmp_path: Path) -> None:
     # cleared behind each picture, so the task that has ended is in one of them only
     last = [json.loads(line) for line in pictures.read_text().splitlines()]
     assert sum(picture["tasks"].get(result.id) == "SUCCESS" for picture in last) == 1
+
+
+def test_a_camera_in_the_background(module_site: Site, worker: WorkerProcess, tmp_path: Path) -> None:
+    (tmp_path / "cameras.py").write_text(CAMERA)
+    pictures, pidfile, log = (tmp_path / name for name in ("pictures", "camera.pid", "camera.log"))
+    pictures.touch()
+    args = ("events", "-c", "cameras:Camera", "--detach", "--freq=0.2", f"--pidfile={pidfile}", f"--logfile={log}")
+    env = environment(module_site, PICTURES=str(pictures), PYTHONPATH=str(tmp_path))
+    subprocess.run(command(module_site, *args), cwd=ROOT, env=env, timeout=60, check=True)
+    try:
+        wait_for(lambda: "w@here" in pictures.read_text(), 30, "a picture of the worker")
+    finally:
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+    wait_for(lambda: not pidfile.exists(), 20, "the camera's end")
 
 
 class Terminal:
