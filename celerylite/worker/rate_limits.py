@@ -115,6 +115,12 @@ def limit_of(app: Celery, task: Any, broker: Broker) -> Limit | None:
     return Limit(task.name, 1.0 / starts, scope == GLOBAL and broker.counts_rates)
 
 
+def limits_of(app: Celery, broker: Broker) -> dict[str, Limit]:
+    """The limits of all tasks that have one."""
+    found = ((name, limit_of(app, task, broker)) for name, task in app.tasks.items())
+    return {name: limit for name, limit in found if limit is not None}
+
+
 def check_limits(app: Celery) -> None:
     """At the start of a worker: raise `ImproperlyConfigured` for limits that nobody can understand, and warn of those
     that the broker cannot count.
@@ -146,10 +152,7 @@ class Limiter:
             return
         for name, limit in directives.rate_limits.items():
             self._set(name, limit)
-        for name, task in app.tasks.items():
-            found = limit_of(app, task, broker)
-            if found is not None:
-                self.limits[name] = found
+        self.limits = limits_of(app, broker)
         directives.on("rate_limit", self._changed)
 
     def wait(self, request: Request) -> float:
@@ -198,6 +201,7 @@ class Hunger:
         self.board = board
         self.rates = options.rates
         self._changes: list[str] = []
+        self._limits = limits_of(app, broker) if self.rates is not None else {}
         self._next = 0.0
         #: Task -> when its line moved last, when to look again, and the pause until then.
         self._looks: dict[str, tuple[float, float, float]] = {}
@@ -212,16 +216,14 @@ class Hunger:
         while self._changes:
             self._restart(self._changes[0])
             del self._changes[0]
-        if len(self.board.pids()) <= sum(map(self.board.busy, range(self.board.used()))):
+        if self.board.size() <= sum(map(self.board.busy, range(self.board.used()))):
             return
-        for task in self.rates.places:
-            line = self.rates.read(task)
-            if line.next:
-                self._feed(task, line, now)
+        for task, limit in self._limits.items():
+            if not limit.everywhere and task in self.rates.places:
+                self._feed(task, limit, self.rates.read(task), now)
 
-    def _feed(self, task: str, line: Line, now: float) -> None:
-        limit = limit_of(self.app, self.app.tasks[task], self.broker)
-        if limit is None or limit.everywhere or now - line.next < max(LOOK, limit.period):
+    def _feed(self, task: str, limit: Limit, line: Line, now: float) -> None:
+        if now - line.next < max(LOOK, limit.period):
             return
         moved_at, due, pause = self._looks.get(task, (0.0, 0.0, LOOK))
         if line.next != moved_at:
@@ -237,6 +239,7 @@ class Hunger:
     def _restart(self, task: str) -> None:
         """A limit has changed: the line begins anew, and all that wait in it come to hear of that."""
         assert self.rates is not None
+        self._limits = limits_of(self.app, self.broker)
         if task in self.rates.places:
             with self.rates.change(task) as line:
                 line.next = line.free = line.again = 0.0

@@ -209,6 +209,18 @@ def test_waiting_ones_come_at_once_when_the_limit_is_lifted(app: Celery) -> None
         wait_for(lambda: sorted(ran) == [0, 1, 2, 3, 4], 10)
 
 
+def test_what_another_worker_has_put_off_for_an_hour_is_run_by_one_that_is_idle(app: Celery) -> None:
+    task = define(app, rate_limit="10/s")
+    result = task.delay("late")
+    consumer = app.broker.consumer(["celery"], serial=True, lease=60)
+    consumer.open(lambda: False)
+    (delivery,) = consumer.fetch(1, 5)
+    consumer.defer(delivery, time.time() + 3600, {LIMITED: "job"})
+    consumer.close()
+    with start_worker(app, perform_ping_check=False):
+        assert result.get(timeout=10) == "late"
+
+
 def test_eager_calls_know_no_limits(app: Celery) -> None:
     task = define(app, rate_limit="1/h")
     assert [task.apply((number,)).get() for number in range(3)] == [0, 1, 2]
