@@ -34,6 +34,10 @@ EXPECTED = {
         "at first: 1", r"with four tasks: 4 \['done', 'done', 'done', 'done'\]",
         "from another queue: done", "ended: terminated",
     ],
+    "command_line.py": [
+        "1 node online", r"\* command_line.add", "new rate limit set", "hello operator, from w1",
+        "Did you mean rate_limit", r"pools: {'w1@example': 2}", "exit code: 69",
+    ],
     "late_ack.py": ["ran again and finished"],
     "custom_task_class.py": [r"visits: \[1, 2, 3\]", "Hello, Ann"],
     "hooks.py": [
