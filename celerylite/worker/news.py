@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 from collections import deque
 from time import time
@@ -62,7 +63,7 @@ class News:
         self._send_at = self._beat_at = 0.0
         self._beat_wanted = False
         self._stopping = False
-        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read, self._wake_write = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     @property
@@ -96,8 +97,8 @@ class News:
         self._wake()
         self._thread.join(PATIENCE)
         if not self._thread.is_alive():
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._wake_read.close()
+            self._wake_write.close()
 
     def send(self, type: str, **fields: Any) -> None:
         """Send an event in the worker's name, if its group is wanted; any thread may call."""
@@ -127,7 +128,7 @@ class News:
 
     def _wake(self) -> None:
         try:
-            os.write(self._wake_write, b"!")
+            self._wake_write.send(b"!")
         except OSError:
             pass  # it has ended
 
@@ -170,7 +171,7 @@ class News:
             readable([self._wake_read], left)
         for ready in readable([self.pipe, self._wake_read], 0 if self._waiting else left):
             if ready == self._wake_read:
-                os.read(self._wake_read, 4096)
+                self._wake_read.recv(4096)
 
     def _collect(self) -> None:
         """Take in what the task processes have told."""

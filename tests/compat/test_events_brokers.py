@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.app import make_app
 from tests.support.ledger import Ledger
 from tests.support.listener import Listener
 from tests.support.rabbitmq import RabbitServer
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -71,4 +73,23 @@ def test_sqlite(tmp_path: Path, start_worker: Workers) -> None:
     assert worker.terminate() == 0
     wait_for(lambda: not listener.state.workers["w@here"].alive, 30, "the goodbye")
     listener.close()
+    site.close()
+
+
+def test_the_worker_speaks_again_after_the_server_was_away(
+    make_redis: Callable[..., RedisServer], tmp_path: Path, start_worker: Workers
+) -> None:
+    server = make_redis(appendonly=True)
+    site = WithoutResults(server.url(0), Ledger(tmp_path / "ledger"), start_worker)
+    site.worker("-c", "1", "-E", "-n", "w@here", "--heartbeat-interval", "1")
+    client = site.client(OURS)
+    first = Listener(client, OURS)
+    wait_for(lambda: first.state.alive_workers(), 30, "a heartbeat")
+    first.close()
+    server.kill()
+    server.start()
+    later = Listener(site.client(OURS), OURS)
+    wait_for(lambda: later.state.alive_workers(), 60, "a heartbeat after the restart")
+    later.wait_for(client.tasks["t.add"].delay(1, 2).id, "task-succeeded")
+    later.close()
     site.close()

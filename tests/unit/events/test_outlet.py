@@ -7,41 +7,9 @@ from typing import Any
 
 import pytest
 
-from celerylite.brokers import Broker
 from celerylite.events.outlet import Outlet
 from celerylite.worker.news import BATCH, _parcels
-
-
-class Recording(Broker):
-    """Takes events, or refuses them."""
-
-    def __init__(self, listeners: int | None = 1) -> None:
-        self.listeners = listeners
-        self.away = False
-        self.announced: list[Any] = []
-
-    def announce(self, messages: Any) -> int | None:
-        if self.away:
-            raise OSError("away")
-        self.announced += messages
-        return self.listeners
-
-    def _send(self, messages: Any) -> None:
-        raise AssertionError("events are no tasks")
-
-    def consumer(self, queues: Any, *, serial: bool, lease: float, **options: Any) -> Any: ...
-
-    def keeper(self, queues: Any, *, lease: float) -> Any: ...
-
-    def purge(self, queues: Any) -> int: ...
-
-    def queue_length(self, queue: str) -> int: ...
-
-    def dead(self, limit: int = 100) -> Any: ...
-
-    def retry_dead(self, ids: Any = None) -> int: ...
-
-    def purge_dead(self) -> int: ...
+from tests.unit.events.recording import Recording
 
 
 def test_an_event_as_it_travels(app: Any) -> None:
