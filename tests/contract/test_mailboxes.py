@@ -15,7 +15,7 @@ from tests.contract.places import Place, memory, redis, sqlite
 from tests.support.rabbitmq import RabbitServer
 from tests.support.waiting import wait_for
 
-HOST = "box@here"
+HOST = "ear@here"
 
 
 def rabbitmq(request: pytest.FixtureRequest) -> Place:
@@ -79,7 +79,7 @@ def test_answers_arrive(app: Any, box: Mailbox) -> None:
     request = _loads(message)
     box.reply(
         Message(
-            {"ticket": request["ticket"], "clock": 7}, b'{"box@here": {"ok": "pong"}}', "application/json", "utf-8",
+            {"ticket": request["ticket"], "clock": 7}, b'{"ear@here": {"ok": "pong"}}', "application/json", "utf-8",
             {"delivery_mode": 1, "priority": 0}, request["reply_to"]["exchange"], request["reply_to"]["routing_key"],
         )  # fmt: skip
     )

@@ -91,6 +91,13 @@ EXPECTED = {
         r"workers: \['worker@here'\]", "failed: events.broken KeyError",
         r"events\.add\(2, 3\): SUCCESS 5, sent by gen", "times in order: True", "newest first",
     ],
+    "remote_control.py": [
+        r"ping: \{'w@here': \{'ok': 'pong'\}\}", r"active: \[\('remote_control.sleep', \[2\]\)\] True",
+        r"queues: \['celery'\]",
+        "limit: .*new rate limit set", "queue: .*add consumer other", "unknown: .*unknown task",
+        "own: .*maintenance on w@here: True", r"own: .*'maintenance': True, 'running': 1",
+        r"total: \{'remote_control.sleep': 1\}",
+    ],
     "health_and_logs.py": [
         r'/live: 200 \{"live": true', r'/ready: 200 \{"ready": true', "log: INFO received", "log: INFO - packing 42",
         "log: INFO success",
