@@ -141,7 +141,9 @@ class RedisConsumer(Enduring, Settling, Consumer):
             else:
                 taken = [] if self._may_block_at_once() else self._take(most)
             # A chord must not wait for its body because its last part ended here.
-            if not taken and wait > 0 and self.queues and not (self.serial and self.counting):
+            # After an outage one answer is enough to say that it is over, before anything is waited for.
+            patient = wait > 0 and not self._pause
+            if not taken and patient and self.queues and not (self.serial and self.counting):
                 taken = self._block(most, wait)
         except LinkError as exc:
             self._complain(exc)

@@ -128,7 +128,7 @@ class SqliteConsumer(Enduring, Consumer):
             self._idle(wait)
             return []
         try:
-            taken = self._fetch(most, wait)
+            taken = self._fetch(most, 0.0 if self._pause else wait)  # to say at once that it works again
         except ERRORS as exc:
             self._complain(exc)
             self._sleep(min(self._pause, wait))
