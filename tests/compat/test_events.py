@@ -52,7 +52,9 @@ def listener(module_site: Site, worker: WorkerProcess, request: pytest.FixtureRe
 @pytest.fixture
 def call(module_site: Site, listener: Listener) -> Callable[..., Any]:
     client = module_site.client(OURS)
-    return lambda name, *args, **options: client.tasks[name].apply_async(args, **options)
+    return lambda name, *args, gate=None, **options: client.tasks[name].apply_async(
+        args, {"gate": gate} if gate else {}, **options
+    )
 
 
 def test_the_life_of_a_task(listener: Listener, call: Callable[..., Any]) -> None:
@@ -201,3 +203,35 @@ def test_a_heartbeat_loads_nothing_of_kombus_messaging(redis_url: str) -> None:
         redis_url,
     )
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_other_pools_tell_the_same(pool: str, module_site: Site, listener: Listener) -> None:
+    worker = module_site.worker("-P", pool, "-c", "2", "-E", "-n", f"{pool}@here", "-Q", pool)
+    tasks = module_site.client(OURS).tasks
+    good = tasks["t.add"].apply_async((2, 3), queue=pool)
+    bad = tasks["t.fail"].apply_async(("ValueError", "boom"), queue=pool)
+    listener.wait_for(good.id, "task-succeeded")
+    listener.wait_for(bad.id, "task-failed")
+    assert listener.types_of(good.id) == ["task-received", "task-started", "task-succeeded"]
+    assert listener.types_of(bad.id) == ["task-received", "task-started", "task-failed"]
+    wait_for(lambda: listener.state.workers[f"{pool}@here"].alive, 20, "a heartbeat")
+    assert worker.terminate() == 0
+    wait_for(lambda: not listener.state.workers[f"{pool}@here"].alive, 20, "the goodbye")
+
+
+def test_tasks_that_lose_their_process(listener: Listener, call: Callable[..., Any], module_site: Site) -> None:
+    """The control process tells what the task process cannot."""
+    lost = call("t.die")
+    listener.wait_for(lost.id, "task-failed")
+    assert listener.types_of(lost.id) == ["task-received", "task-started", "task-failed"]
+    assert "WorkerLostError" in listener.of(lost.id)[-1]["exception"]
+    ended = call("t.work", gate="never")
+    listener.wait_for(ended.id, "task-started")
+    module_site.client(OURS).control.revoke(ended.id, terminate=True)
+    listener.wait_for(ended.id, "task-revoked")
+    revoked = listener.of(ended.id)[-1]
+    assert (revoked["terminated"], revoked["signum"], revoked["expired"]) == (True, 15, False)
+    late = call("t.work", gate="never", time_limit=1)
+    listener.wait_for(late.id, "task-failed")
+    assert "TimeLimitExceeded" in listener.of(late.id)[-1]["exception"]
