@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from celerylite.worker.controller import WorkController
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celerylite.worker.controller import WorkController
 
 __all__ = ["WorkController"]
+
+
+def __getattr__(name: str) -> Any:
+    """The worker itself is imported when it is asked for: the command line reads `worker.panel` without it."""
+    if name != "WorkController":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from celerylite.worker.controller import WorkController  # lazy: all of a worker, 50 ms
+
+    return WorkController
