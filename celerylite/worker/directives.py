@@ -41,6 +41,8 @@ class Directives:
         self.autoscale: tuple[int, int] | None = None
         #: How many threads run tasks, where `pool_grow` or `pool_shrink` has changed that.
         self.concurrency: int | None = None
+        #: Most messages that a task process may hold, where a command has changed that.
+        self.prefetch: int | None = None
         self._listeners: dict[str, list[Callable[[Message], object]]] = {}
         self._appliers: dict[str, Callable[[Message], None]] = {
             "revoke": self._revoke,
@@ -52,6 +54,7 @@ class Directives:
             "events": self._events,
             "autoscale": self._autoscale,
             "concurrency": self._concurrency,
+            "prefetch": self._prefetch,
         }
 
     def on(self, kind: str, listener: Callable[[Message], object]) -> None:
@@ -117,3 +120,6 @@ class Directives:
 
     def _concurrency(self, directive: Message) -> None:
         self.concurrency = int(directive["slots"])
+
+    def _prefetch(self, directive: Message) -> None:
+        self.prefetch = directive["most"]

@@ -38,22 +38,26 @@ def active(node: Node, safe: bool = False) -> list[dict[str, Any]]:
 
 
 def reserved(node: Node) -> list[dict[str, Any]]:
-    """What task processes have taken and not started yet, as far as the broker can tell.
+    """What task processes have taken and not started yet, as far as the broker can tell."""
+    return [_info(request) for request, _ in readable(node, held_back(node))]
 
-    A process starts what it holds in order, so it is what has a higher number than what runs.
+
+def held_back(node: Node) -> list[Waiting]:
+    """The messages that wait in task processes.
+
+    A process starts what it holds in order, so they are what has a higher number than what runs.
     """
     newest: dict[str, int] = {}
     for running in node.running():
         if running.consumer_id and running.tag:
             number = int(running.tag.split(b"\0", 1)[0].rstrip(b"r"))
             newest[running.consumer_id] = max(number, newest.get(running.consumer_id, 0))
-    waiting = [
+    return [
         message
         for consumer_id, messages in node.broker.held(newest).items()
         for message in messages
         if message.number > newest[consumer_id]
     ]
-    return [_info(request) for request, _ in _requests(node, waiting)]
 
 
 def scheduled(node: Node) -> list[dict[str, Any]]:
@@ -65,7 +69,7 @@ def scheduled(node: Node) -> list[dict[str, Any]]:
             "priority": TIMER_PRIORITY,
             "request": _info(request),
         }
-        for request, message in _requests(node, waiting)
+        for request, message in readable(node, waiting)
     ]
 
 
@@ -81,7 +85,8 @@ def find(node: Node, ids: set[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _requests(node: Node, waiting: list[Waiting]) -> Iterator[tuple[Request, Waiting]]:
+def readable(node: Node, waiting: list[Waiting]) -> Iterator[tuple[Request, Waiting]]:
+    """The requests in those of the messages that can be read."""
     for message in waiting:
         try:
             yield Request.from_message(None, decode(message.raw), node.options.accept, node.hostname), message

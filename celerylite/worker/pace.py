@@ -16,6 +16,10 @@ class Pace:
         self._mean = 0.0
         self._size = 1
 
+    def bound(self, most: int) -> None:
+        """Take so many at most from now on."""
+        self.most = max(1, most)
+
     def ran(self, seconds: float) -> None:
         """A task took this long, from its start to its settlement."""
         self._mean += (seconds - self._mean) * (1.0 if seconds > BATCH_SECONDS else WEIGHT)

@@ -14,6 +14,8 @@ from celerylite import message as _message
 from celerylite.brokers.mailbox import Address, Mailbox, NoFanout, mailbox_for
 from celerylite.message import Message
 from celerylite.utils.saferepr import saferepr
+from celerylite.worker import state as worker_state
+from celerylite.worker.consumer_view import ConsumerView
 from celerylite.worker.control import Panel
 from celerylite.worker.revoked import catch_up
 
@@ -55,7 +57,8 @@ class Pidbox:
     def __init__(self, node: Node, consumer: Any, mailbox: Mailbox | None = None) -> None:
         self.app = node.app
         self.hostname = node.hostname
-        self.state = ControlState(node.app, node.hostname, consumer, node)
+        self.state = ControlState(node.app, node.hostname, consumer or ConsumerView(node), node)
+        worker_state.show(node)
         self.mailbox = mailbox or mailbox_for(node.broker, self._address())
         self.handlers = Panel.data
         #: Set once requests are heard, or never will be.

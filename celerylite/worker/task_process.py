@@ -75,7 +75,8 @@ class TaskProcess:
         self.hearing.begin(options.queues)
         self.stopping = False
         self.done = 0
-        self.pace = Pace(options.fetch_max if options.prefetch is None else options.prefetch)
+        self.pace = Pace(self.directives.prefetch or options.prefetch or options.fetch_max)
+        self.directives.on("prefetch", lambda directive: self.pace.bound(directive["most"]))
         self.consumer = broker.consumer(
             options.queues,
             serial=self.serial,
