@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.base import Consumer, Delivery, Settlement
@@ -86,6 +87,8 @@ class ClusterConsumer(Waking, Consumer):
         self._options: dict[str, Any] = {"on_block": on_block, "alarm": alarm, "sure": sure}
         self._open_wake(alarm)
         self._parts: dict[str, QueueConsumer] = {}
+        #: Queues whose node is lost.
+        self._away: set[str] = set()
         self._turn = 0
         self._sequence = 0
         self.id = f"{'s' if serial else 't'}{os.urandom(8).hex()}"
@@ -107,7 +110,15 @@ class ClusterConsumer(Waking, Consumer):
             QueueBroker(self.broker, queue), [queue], serial=self.serial, lease=self.lease, **self._options
         )
         part.rename(self.id)
+        part.on_outage = partial(self._note_outage, queue)
         return part
+
+    def _note_outage(self, queue: str, began: bool) -> None:
+        """The node of a queue is lost or back: the broker is lost while any is."""
+        before = bool(self._away)
+        (self._away.add if began else self._away.discard)(queue)
+        if bool(self._away) != before and self.on_outage is not None:
+            self.on_outage(began)
 
     def open(self, given_up: Callable[[], bool]) -> bool:
         """Connect, trying until it works or `given_up` says so; returns whether it did."""

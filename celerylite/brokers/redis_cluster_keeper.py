@@ -34,12 +34,13 @@ T = TypeVar("T")
 
 
 class QueueKeeper(RedisKeeper):
-    """One queue. `first` where the worker's consumers block on its first list, and need not be woken for that."""
+    """One queue."""
 
-    def __init__(self, broker: QueueBroker, *, lease: float, first: bool) -> None:
+    def __init__(self, broker: QueueBroker, *, lease: float) -> None:
         super().__init__(broker, [broker.queue], lease=lease)
         self.queue = broker.queue
-        self.first = first
+        #: Whether the worker's consumers fetch from it, and block on its first list, so that they need not be woken.
+        self.watched = self.first = False
         self.primary = broker.list_key(broker.queue)
         #: When (`uptime`) the next try and the next reclaiming may be.
         self.away_until = self.reclaim_at = 0.0
@@ -51,9 +52,14 @@ class QueueKeeper(RedisKeeper):
         connector = self.broker.connector
         return connector.cluster.known(connector.slot)  # type: ignore[attr-defined]
 
+    def watch(self, watched: bool, *, first: bool) -> None:
+        """Whether consumers want to be woken for this queue."""
+        self._look = self._look or (watched, first) != (self.watched, self.first)
+        self.watched, self.first = watched, first
+
     def _lists(self) -> list[bytes]:
         lists = self.broker.list_keys(self.queue)
-        return lists[1:] if self.first else lists
+        return lists[1 if self.first else 0 :] if self.watched else []
 
     def unblock(self, client_ids: Iterable[int]) -> None:
         """Wake consumers that block on our node."""
@@ -71,10 +77,8 @@ class ClusterKeeper(Waking, Keeper):
     def __init__(self, broker: ClusterBroker, queues: Sequence[str], *, lease: float) -> None:
         self.broker = broker
         self.lease = lease
-        self.parts = {
-            queue: QueueKeeper(QueueBroker(broker, queue), lease=lease, first=number == 0)
-            for number, queue in enumerate(queues)
-        }
+        self.parts: dict[str, QueueKeeper] = {}
+        self.set_queues(queues)
         self._consumers: list[str] = []
         self._outbox_at = 0.0
         self._open_wake()
@@ -133,6 +137,14 @@ class ClusterKeeper(Waking, Keeper):
         """Subscribe to fan-out exchanges, if this worker has queues there."""
         for part in self.parts.values():
             part.listen()
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """The worker's consumers fetch from these queues from now on; of others their leases are still renewed."""
+        for queue in queues:
+            if queue not in self.parts:
+                self.parts[queue] = QueueKeeper(QueueBroker(self.broker, queue), lease=self.lease)
+        for queue, part in self.parts.items():
+            part.watch(queue in queues, first=queue == next(iter(queues), None))
 
     def renew(self, consumer_ids: Iterable[str]) -> None:
         """Extend the leases of consumers that are alive, in each queue."""

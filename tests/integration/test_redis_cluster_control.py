@@ -32,17 +32,36 @@ def site(
     site.close()
 
 
-@pytest.fixture
-def client(site: Site) -> Iterator[Any]:
-    client = site.client(**CONF)
-    yield client
-    client.close()
+@pytest.fixture(scope="module")
+def client(site: Site) -> Any:
+    return site.client(**CONF)
 
 
 def test_remote_control(client: Any) -> None:
     assert client.control.ping(timeout=PATIENCE, limit=1) == [{"one@here": {"ok": "pong"}}]
     found = client.control.inspect(["one@here"], timeout=PATIENCE, limit=1).active_queues()
     assert sorted(queue["name"] for queue in found["one@here"]) == ["celery", "q.direct", "q.star", "q.topic"]
+
+
+def test_queues_are_added_and_cancelled(site: Site, client: Any) -> None:
+    """One on each node, while the worker runs."""
+    work = client.tasks["t.work_late"]
+    for queue in ("added", "foo", "slow"):
+        answers = client.control.add_consumer(queue, reply=True, timeout=PATIENCE, limit=1)
+        assert "ok" in answers[0]["one@here"]
+        assert work.apply_async(queue=queue).get(timeout=PATIENCE) == "worked"
+    running = work.apply_async((None, 1.0), queue="foo")
+    site.ledger.wait("start", running.id, timeout=PATIENCE)
+    client.control.cancel_consumer("foo", reply=True, timeout=PATIENCE, limit=1)
+    assert running.get(timeout=PATIENCE) == "worked"
+    left = work.apply_async(queue="foo")
+    assert work.apply_async(queue="slow").get(timeout=PATIENCE) == "worked"
+    assert work.apply_async(queue="added", countdown=0.5).get(timeout=PATIENCE) == "worked"
+    assert not left.ready()
+    client.control.add_consumer("foo", reply=True, timeout=PATIENCE, limit=1)
+    assert left.get(timeout=PATIENCE) == "worked"
+    for queue in ("added", "foo", "slow"):
+        client.control.cancel_consumer(queue, reply=True, timeout=PATIENCE, limit=1)
 
 
 def test_exchanges(site: Site, client: Any) -> None:
