@@ -11,7 +11,6 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from celerylite.bin import loading
 from celerylite.bin.base import EX_UNAVAILABLE, CeleryCommand, CeleryOption, CLIContext, add_user_options
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from celerylite.app.base import Celery
 
 #: Our commands, each with its module and the name there. They are imported when they are used, for the start of a
@@ -272,6 +273,8 @@ def _choose_app(app: Any, given: Any) -> Celery:
 @functools.cache
 def _plugins() -> dict[str, EntryPoint]:
     """Commands that other packages offer under the entry point group `celery.commands`."""
+    from importlib.metadata import entry_points  # lazy: 30 ms that our own commands do not need
+
     return {point.name: point for point in entry_points(group="celery.commands")}
 
 

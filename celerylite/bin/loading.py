@@ -14,7 +14,6 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
-import kombu.utils.imports
 
 from celerylite.app.utils import find_app
 from celerylite.loaders import get_loader_cls
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
 HEADLINE = "\nUnable to load celery application.\n"
 #: A line that makes an app: `app = Celery(…)`, at the margin.
 MAKES_AN_APP = re.compile(r"^(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)?Celery\(", re.MULTILINE)
+#: The end of the path of one more such file (below); to import kombu only to ask for it would take 20 ms.
+KOMBUS = os.path.join("kombu", "utils", "imports.py")
 #: Where the files are whose frames tell the user nothing: ours, and those that import modules.
 MACHINERY = (
     "<frozen ",
     str(Path(__file__).resolve().parents[1]) + os.sep,
     str(Path(importlib.__file__).parent) + os.sep,
-    kombu.utils.imports.__file__,
 )
 
 
@@ -206,7 +206,7 @@ def _circle(frames: list[traceback.FrameSummary]) -> str:
 
 
 def _is_users(filename: str) -> bool:
-    return not filename.startswith(MACHINERY)
+    return not filename.startswith(MACHINERY) and not filename.endswith(KOMBUS)
 
 
 def _raised_by_user(exc: BaseException) -> bool:
