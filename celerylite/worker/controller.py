@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers, concurrency, signals
-from celerylite.exceptions import ImproperlyConfigured, WorkerTerminate
-from celerylite.platforms import EX_FAILURE, EX_OK, isatty
-from celerylite.utils.json_lines import json_line
+from celerylite.exceptions import ImproperlyConfigured
+from celerylite.platforms import EX_FAILURE, EX_OK
 from celerylite.utils.nodenames import default_nodename, node_format
 from celerylite.worker.autoscale import limits_of
 from celerylite.worker.consumed import declare_queues, define_queues
@@ -27,6 +23,7 @@ from celerylite.worker.options import WorkerOptions
 from celerylite.worker.rate_limits import RateBoard, check_limits
 from celerylite.worker.reloading import reload_modules
 from celerylite.worker.state_file import StateFile
+from celerylite.worker.system_signals import SystemSignals, in_main_thread
 from celerylite.worker.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -200,10 +197,10 @@ class WorkController:
             self.options.rates = RateBoard(self.app.tasks)
         state = StateFile(self.statedb, self.directives) if self.statedb else None
         # In somebody else's process (tests) systemd's questions are not for us.
-        notifier = Notifier.from_environment() if _in_main_thread() else None
+        notifier = Notifier.from_environment() if in_main_thread() else None
         self.health = Health(self.health_port, self.heartbeat_file, notifier)
         try:
-            if self.pool == "solo" or (self.pool == "threads" and not _in_main_thread()):
+            if self.pool == "solo" or (self.pool == "threads" and not in_main_thread()):
                 self._run_here()
             else:
                 self._run_processes()
@@ -252,10 +249,10 @@ class WorkController:
         self._pipe = EventPipe()
         self._parent = Parent(
             self.options, self._task_child, self._control_child, self._on_ready,
-            self._beat_child if self.beat else None, self.directives, self.reload,
+            self._beat_child if self.beat else None, self.directives, self.reload, self.stop,
         )  # fmt: skip
         self._parent.on_round = partial(self.health.round, self._parent)
-        self._install_signals()
+        SystemSignals(self).install()
         if self._stop_wanted:
             self._parent.warm()
         self._parent.run()
@@ -285,7 +282,7 @@ class WorkController:
 
     def _run_here(self) -> None:
         """Solo, or a worker within somebody's tests."""
-        self._install_signals()
+        SystemSignals(self).install()
         self._one_process = OneProcess(self)
         self.node = self._one_process.node
         self._task_process = self._one_process.process
@@ -295,56 +292,6 @@ class WorkController:
             self._one_process.run()
         finally:
             self._task_process = None
-
-    # -- signals of the system
-
-    def _install_signals(self) -> None:
-        if not _in_main_thread():
-            return
-        remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
-        signal.signal(signal.SIGTERM, self._on_cold_signal if remapped else self._on_warm_signal)
-        signal.signal(signal.SIGINT, self._on_warm_signal)
-        signal.signal(signal.SIGQUIT, self._on_cold_signal)
-        if hasattr(signal, "SIGHUP") and not isatty(sys.stdin):
-            signal.signal(signal.SIGHUP, self._on_restart_signal)
-        signal.signal(signal.SIGUSR1, lambda *_: print(cry(), file=sys.__stderr__, flush=True))
-
-    def _on_warm_signal(self, number: int, frame: Any) -> None:
-        if self._stop_wanted:
-            self._on_cold_signal(number, frame)
-            return
-        # Before anything is said: a second signal may come while the first is still being announced.
-        self._stop_wanted = True
-        self._announce_shutdown(number, "Warm", EX_OK)
-        self.stop(in_sighandler=True)
-
-    def _on_cold_signal(self, number: int, frame: Any) -> None:
-        again = self._parent is not None and self._parent.cold_at is not None
-        self._announce_shutdown(number, "Cold", EX_FAILURE)
-        if again:  # whoever asks a third time does not want to wait for the soft shutdown
-            self._parent.cold(0.0)
-        else:
-            self.terminate(in_sighandler=True)
-        if self._task_process is not None:
-            raise WorkerTerminate(EX_FAILURE)
-
-    def _on_restart_signal(self, number: int, frame: Any) -> None:
-        self._restart = True
-        self.health.restarting()
-        self._write(f"Restarting celery worker ({' '.join(sys.argv)})", action="restart")
-        self.stop(in_sighandler=True)
-
-    def _announce_shutdown(self, number: int, how: str, exitcode: int) -> None:
-        name = signal.Signals(number).name
-        if os.isatty(2) or not self.quiet:
-            self._write(f"worker: {how} shutdown (MainProcess)", action="shutdown", signal=name)
-        signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
-
-    def _write(self, text: str, **extra: Any) -> None:
-        """Say something within a signal handler, where the locks of logging may be taken."""
-        json = self.app.conf.worker_log_json
-        line = json_line("WARNING", "celery.worker", text, "MainProcess", **extra) if json else f"\n{text}"
-        os.write(2, f"{line}\n".encode())
 
     # -- for subclasses
 
@@ -386,20 +333,6 @@ class WorkController:
 
     def __repr__(self) -> str:
         return f"<Worker: {self.hostname}>"
-
-
-def cry() -> str:
-    """The stacks of all threads, as text."""
-    threads = {thread.ident: thread for thread in threading.enumerate()}
-    text = []
-    for ident, frame in sys._current_frames().items():
-        name = threads[ident].name if ident in threads else f"thread {ident}"
-        text += [name, "=" * 49, "".join(traceback.format_stack(frame)), ""]
-    return "\n".join(text)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _pool_name(pool: Any) -> str:

@@ -1,4 +1,4 @@
-"""Time limits for tasks that run in threads of one process: the process watches itself."""
+"""Time limits: which ones a request has, and how a process watches its threads itself (`Watch` does it for prefork)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,26 @@ from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
     from celerylite.worker.board import Board, Running
+    from celerylite.worker.directives import Directives
+    from celerylite.worker.options import WorkerOptions
+    from celerylite.worker.request import Request
 
 logger = logging.getLogger("celery.worker.request")
 
 TICK = 0.1
+
+
+def limits_for(request: Request, options: WorkerOptions, directives: Directives) -> tuple[float, float]:
+    """Hard and soft limit of a request in seconds, 0 for none: its own, else its task's, else the worker's."""
+    assert request.plan is not None
+    hard, soft = request.plan.limits
+    told = directives.time_limits
+    if told and request.name in told:
+        soft, hard = told[request.name]
+    return (
+        request.time_limit or hard or options.time_limit or 0.0,
+        request.soft_time_limit or soft or options.soft_time_limit or 0.0,
+    )
 
 
 class ThreadLimits(threading.Thread):

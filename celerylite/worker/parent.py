@@ -57,6 +57,7 @@ class Parent:
         run_beat: Callable[[Line], int] | None = None,
         directives: Directives | None = None,
         reload: Callable[[Any, bool], None] = lambda modules, reload: None,
+        shutdown: Callable[[], None] | None = None,
     ) -> None:
         self.options = options
         self.run_control = run_control
@@ -68,7 +69,7 @@ class Parent:
         processes = 1 if options.pool == "threads" else options.concurrency
         self.crew = Crew(self.board, places, processes, run_tasks, self._fork, self._tell_control)
         self.watch = Watch(self.board)
-        self.commands = Commands(self, reload)
+        self.commands = Commands(self, reload, shutdown or self.warm)
         self.control: Child | None = None
         self.beat: Child | None = None
         self._beat_not_before = 0.0

@@ -24,9 +24,12 @@ THREADS_CANNOT_END = (
 class Commands:
     """Answers for one parent; nothing here waits."""
 
-    def __init__(self, parent: Parent, reload: Callable[[Any, bool], None]) -> None:
+    def __init__(
+        self, parent: Parent, reload: Callable[[Any, bool], None], shutdown: Callable[[], None]
+    ) -> None:
         self.parent = parent
         self.reload = reload
+        self.shutdown = shutdown
         self._known: dict[str, Callable[..., Any]] = {
             "pool_grow": self._grow,
             "pool_shrink": self._shrink,
@@ -78,7 +81,7 @@ class Commands:
         self.parent.crew.replace_all()
 
     def _shutdown(self) -> None:
-        self.parent.warm()
+        self.shutdown()
 
     def _terminate(self, id: str | list[str], signal: str | int | None = None) -> list[str]:
         """Returns the ids of the tasks that ran."""

@@ -49,7 +49,7 @@ def run_task_child(
     process = TaskProcess(app, options, broker, executor, board, slots.start, line, directives)
     process.hearing.standby = standby
     _handle_signals(process, board, slots.start)
-    signal.signal(signal.SIGUSR1, lambda *_: process.on_soft_limit())
+    signal.signal(signal.SIGUSR1, lambda *_: process.interrupting.on_signal())
     process.consumer.on_connected = lambda name, file: line.send_file(file, lifeline=name)
     process.watch(Emitter(pipe, at_once=threads))
     limits = _watch_threads(process, executor)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from signal import SIGUSR1
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from celerylite import signals, states
 from celerylite.concurrency.base import Executor
-from celerylite.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerTerminate
+from celerylite.exceptions import TimeLimitExceeded, WorkerTerminate
 from celerylite.execution import Execution, Outcome, execute, finish
 from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
@@ -23,6 +22,8 @@ from celerylite.worker.board import RAW_SIZE
 from celerylite.worker.directives import Directives
 from celerylite.worker.hearing import Hearing
 from celerylite.worker.intake import Intake
+from celerylite.worker.interrupting import Interrupting
+from celerylite.worker.limits import limits_for
 from celerylite.worker.pace import Pace
 from celerylite.worker.revoked import recall
 from celerylite.worker.settler import Settler
@@ -92,10 +93,9 @@ class TaskProcess:
         self.events: Emitter | None = None
         self.settler = Settler(app, broker, self.consumer, lambda: self.stopping)
         self.share = Share(options, line)
-        #: Whether the main thread is inside a task's function.
-        self._in_call = False
+        self.interrupting = Interrupting(board, first_slot, lambda slot, running: self.warn(0, running))
         self.cold = False
-        self._guard = getattr(executor, "guard", self._call_guarded)
+        self._guard = getattr(executor, "guard", self.interrupting.guard)
         #: What runs in each slot; whoever takes a request out settles it.
         self._running: dict[int, Request] = {}
         self._taking = Lock()
@@ -230,7 +230,7 @@ class TaskProcess:
         started = uptime()
         at = self.first_slot + slot
         try:
-            hard, soft = self._limits(request)
+            hard, soft = limits_for(request, self.options, self.directives)
             if len(delivery.raw) > RAW_SIZE:
                 self.board.set_title(at, request.id, request.name)
             self.board.start(at, delivery.tag, delivery.raw, started, soft, hard, early)
@@ -248,7 +248,7 @@ class TaskProcess:
         except Exception as exc:  # a border: user code is run behind another one, so this is ours
             self._cannot_run(delivery, exc)
         finally:
-            self._in_call = False
+            self.interrupting.leave()
             if not request.given_up:
                 self.done += 1
                 if not self._held_back:
@@ -279,43 +279,11 @@ class TaskProcess:
         if self.events is not None and not request.given_up:
             self.events.ended(request, outcome)
 
-    def _limits(self, request: Request) -> tuple[float, float]:
-        """Hard and soft limit of a request in seconds, 0 for none."""
-        assert request.plan is not None
-        (hard, soft), options = request.plan.limits, self.options
-        told = self.directives.time_limits
-        if told and request.name in told:
-            soft, hard = told[request.name]
-        return (
-            request.time_limit or hard or options.time_limit or 0.0,
-            request.soft_time_limit or soft or options.soft_time_limit or 0.0,
-        )
-
-    def _call_guarded(self, run: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        """The only place where a signal may raise something in the task."""
-        self._in_call = True
-        try:
-            return run(*args, **kwargs)
-        finally:
-            self._in_call = False
-
-    def on_soft_limit(self) -> None:
-        """The parent says that the running task is past its soft limit: raise in it, if that is still so."""
-        running = self.board.read(self.first_slot)
-        if self._in_call and self.board.doom(self.first_slot) == SIGUSR1:
-            self._in_call = False
-            raise SoftTimeLimitExceeded()
-        if self._in_call and running.busy and 0 < running.soft_limit <= uptime() - running.since:
-            self._in_call = False
-            self.warn(0, running)
-            raise SoftTimeLimitExceeded(running.soft_limit)
-
     def on_cold_shutdown(self) -> None:
         """End now: what was acknowledged is lost, what was not goes back."""
         self.cold = True
         self.stop()
-        if self._in_call or not self.serial:
-            self._in_call = False
+        if self.interrupting.leave() or not self.serial:
             raise WorkerTerminate(EX_FAILURE)
 
     def warn(self, slot: int, running: Running) -> None:
