@@ -34,14 +34,12 @@ class Mailbox(KombuMailbox):
     def _publish(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, on the channel given, and note how many have heard it."""
         channel = kwargs.get("channel")
-        # Not a subclass: a Redis Cluster counts only those that listen at one of its servers.
-        if type(channel).__module__ != "kombu.transport.redis":
-            super()._publish(*args, **kwargs)
-            return
         with _counting(channel) as counts:
-            kwargs["producer"] = kwargs.get("producer") or Producer(channel, auto_declare=False)
+            if counts is not None:
+                kwargs["producer"] = kwargs.get("producer") or Producer(channel, auto_declare=False)
             super()._publish(*args, **kwargs)
-        self.heard = sum(counts) if counts else None
+            fanned_out = getattr(channel, "fanned_out", None)  # our SQLite transport's
+        self.heard = sum(counts) if counts else fanned_out
 
     def _collect(
         self,
@@ -102,8 +100,14 @@ class Mailbox(KombuMailbox):
 
 
 @contextmanager
-def _counting(channel: Any) -> Iterator[list[int]]:
-    """What Redis says to each PUBLISH of a channel of kombu: how many subscribers have got it."""
+def _counting(channel: Any) -> Iterator[list[int] | None]:
+    """What Redis says to each PUBLISH of a channel of kombu: how many subscribers have got it.
+
+    None where that cannot be asked. Not of a subclass: a Redis Cluster counts only those that listen at one server.
+    """
+    if type(channel).__module__ != "kombu.transport.redis":
+        yield [] if hasattr(channel, "fanned_out") else None
+        return
     counts: list[int] = []
     acquire = channel.conn_or_acquire
 

@@ -37,6 +37,8 @@ class Channel(virtual.Channel):
     """A channel: queues and bindings are rows of the file."""
 
     supports_fanout = True
+    #: How many queues the last message to a fan-out exchange went to.
+    fanned_out: int | None = None
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -53,7 +55,9 @@ class Channel(virtual.Channel):
         self._put_many((queue,), message)
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
-        self._put_many([queue for _, _, queue in self.get_table(exchange)], message, sync=False)
+        queues = [queue for _, _, queue in self.get_table(exchange)]
+        self.fanned_out = len(queues)
+        self._put_many(queues, message, sync=False)
 
     def _put_many(self, queues: Any, message: dict[str, Any], *, sync: bool = True) -> None:
         properties = message.get("properties") or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +151,19 @@ def test_signatures_of_celery() -> None:
                 (p.name, p.default, p.kind) for p in expected.values()
             ], f"{name}.{method}"
     assert set(theirs.__all__) == set(control.__all__)
+
+
+def test_nobody_listens_on_sqlite(tmp_path: Path) -> None:
+    """The file knows how many listen: where nobody does, nothing is waited for."""
+    app = Celery("tests", broker=f"sqlite:///{tmp_path}/q.db", backend="cache+memory://", set_as_current=False)
+    assert app.control.ping(timeout=600) == []
+    with app.connection_for_write() as connection:
+        mailbox = app.control.mailbox(connection)
+        queue = mailbox.get_queue("w1@here")(connection.channel())
+        queue.declare()
+        assert mailbox._broadcast("ping", {}, None, True, 0.01) == []
+        assert mailbox.heard == 1
+    app.close()
 
 
 def test_queues_that_cannot_be(app: Any) -> None:
