@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -218,6 +219,22 @@ def test_json_lines(site: Site) -> None:
     assert actions["failure"]["exception"]["message"] == "boom"
     assert "printed" in {line["message"] for line in lines}
     assert actions["shutdown"]["message"] == "worker: Warm shutdown (MainProcess)"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OURS == THEIRS, reason="Celery has no JSON lines")
+def test_json_lines_of_beat(start_worker: Any, tmp_path: Any) -> None:
+    (tmp_path / "clock.py").write_text(
+        "from celerylite import Celery\napp = Celery('clock', broker='sqlite:///clock.db')\n"
+        "app.conf.beat_schedule = {'tick': {'task': 't.tick', 'schedule': 1.0}}\n"
+    )
+    argv = [sys.executable, "-m", OURS, "-A", "clock", "beat", "-l", "INFO", "--log-format", "json"]
+    beat = start_worker(None, argv=argv, cwd=tmp_path, ready=False)
+    beat.wait_log('"action": "due"')
+    beat.terminate()
+    lines = [json.loads(line) for line in beat.log().splitlines() if line]
+    (tick, *_) = [line for line in lines if line.get("action") == "due"]
+    assert (tick["level"], tick["logger"], tick["entry"], tick["task_name"]) == ("INFO", "celery.beat", "tick", "t.tick")
 
 
 @pytest.mark.skipif(OURS == THEIRS, reason="Celery takes the handlers away")
