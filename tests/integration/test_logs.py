@@ -234,7 +234,8 @@ def test_json_lines_of_beat(start_worker: Any, tmp_path: Any) -> None:
     beat.terminate()
     lines = [json.loads(line) for line in beat.log().splitlines() if line]
     (tick, *_) = [line for line in lines if line.get("action") == "due"]
-    assert (tick["level"], tick["logger"], tick["entry"], tick["task_name"]) == ("INFO", "celery.beat", "tick", "t.tick")
+    found = tick["level"], tick["logger"], tick["entry"], tick["task_name"]
+    assert found == ("INFO", "celery.beat", "tick", "t.tick")
 
 
 @pytest.mark.skipif(OURS == THEIRS, reason="Celery takes the handlers away")
