@@ -156,7 +156,7 @@ class Connecting:
     @property
     def pool(self: Any) -> Any:
         """kombu's pool of connections to the broker."""
-        if self._pool is None:
+        if self._pool is None or self._pool._closed:  # by another app of the same URL, which shared it
             from kombu import pools  # lazy, as above
 
             limit = self.conf.broker_pool_limit
@@ -208,6 +208,7 @@ class Connecting:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.force_close_all()
+            _drop_closed_pools()
 
     def _after_fork(self: Any) -> None:
         """In a forked child: drop the parent's connections without touching them."""
@@ -236,6 +237,15 @@ def _forget_pools() -> None:
         for group in (pools.connections, pools.producers):
             _of_the_parent.append(dict(group))
             group.clear()
+
+
+def _drop_closed_pools() -> None:
+    """kombu keeps its pools by URL: whoever connects to the same one again shall not be given a closed one."""
+    pools = sys.modules["kombu.pools"]
+    for group in (pools.connections, pools.producers):
+        for key, pool in list(group.items()):
+            if pool._closed or getattr(pool, "connections", pool)._closed:
+                dict.pop(group, key)
 
 
 def _default_url() -> str:

@@ -35,8 +35,12 @@ def bindings(ctx: Context, as_json: bool) -> None:
 
 
 def _bindings(connection: Any) -> list[dict[str, Any]]:
-    manager = connection.manager
     try:
-        return [*manager.get_bindings()]
+        return [*connection.manager.get_bindings()]
     except NotImplementedError as exc:
         raise click.UsageError("Your transport cannot list bindings.") from exc
+    except ImportError as exc:  # RabbitMQ's manager is a package of its own
+        raise click.ClickException(f"{exc} (pip install pyrabbit2)") from exc
+    except OSError as exc:
+        hint = "RabbitMQ must run its management plugin: rabbitmq-plugins enable rabbitmq_management"
+        raise click.ClickException(f"The broker does not tell its bindings: {exc}. {hint}") from exc

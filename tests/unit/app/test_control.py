@@ -153,6 +153,19 @@ def test_signatures_of_celery() -> None:
     assert set(theirs.__all__) == set(control.__all__)
 
 
+def test_an_app_that_is_closed_takes_no_other_with_it(tmp_path: Path) -> None:
+    """kombu's pools are shared by all apps of a URL."""
+    url = f"sqlite:///{tmp_path}/q.db"
+    first, second = (Celery(name, broker=url, set_as_current=False) for name in ("first", "second"))
+    for app in (first, second):
+        assert app.control.ping(timeout=0.01) == []
+    first.close()
+    assert second.control.ping(timeout=0.01) == []
+    assert first.control.ping(timeout=0.01) == [], "it opens again when it is used again"
+    first.close()
+    second.close()
+
+
 def test_nobody_listens_on_sqlite(tmp_path: Path) -> None:
     """The file knows how many listen: where nobody does, nothing is waited for."""
     app = Celery("tests", broker=f"sqlite:///{tmp_path}/q.db", backend="cache+memory://", set_as_current=False)
