@@ -303,7 +303,7 @@ def make_board(options: WorkerOptions) -> tuple[Board, list[range]]:
     if options.pool == "threads":
         each, processes = max(THREADS, THREADS_TIMES * highest), PLACES_TIMES
     else:
-        each, processes = 1, max(PLACES, PLACES_TIMES * highest)
+        each, processes = 1, max(PLACES, PLACES_TIMES * highest + 2)
     board = Board(processes * each)
     board.set_size(options.concurrency)
     return board, [range(at * each, (at + 1) * each) for at in range(processes)]

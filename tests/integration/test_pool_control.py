@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from kombu import Exchange, Queue
 
 from celerylite import chord
 from tests.conftest import OURS, THEIRS, Site, Workers
+from tests.support.app import make_app
 from tests.support.keys import broker_keys_with
 from tests.support.ledger import Ledger
 from tests.support.waiting import wait_for
@@ -283,6 +286,16 @@ def test_max_tasks_per_child_leaves_no_gap_and_runs_no_more_than_its_share(site:
     assert len(shares) == len(set(shares)) == 6
 
 
+def test_short_tasks_in_small_shares(site: Site) -> None:
+    """Successor follows successor; all tasks run, none in a process that has had its share."""
+    scene = Scene(site, "-c", "2", "--max-tasks-per-child", "10")
+    results = [scene.tasks["t.work"].delay() for _ in range(200)]
+    assert {result.get(timeout=60) for result in results} == {"worked"}
+    shares = Counter(event.pid for event in site.ledger.events("start"))
+    assert max(shares.values()) <= 10 and sum(shares.values()) == 200
+    assert "exited with" not in scene.worker.log()
+
+
 def test_a_process_that_is_too_large_is_replaced_once_there_is_another(site: Site) -> None:
     scene = Scene(site, "-c", "1", "--max-memory-per-child", "1000")
     before = scene.pids()
@@ -312,7 +325,30 @@ def test_autoscale_goes_with_the_load(site: Site) -> None:
     scene.works()
 
 
-# -- SQLite
+# -- other brokers
+
+
+def test_queues_come_and_go_on_rabbitmq(
+    rabbit_server: Any, ledger: Ledger, start_worker: Workers
+) -> None:
+    site = Site(rabbit_server.url(), ledger, start_worker)
+    conf = {"result_backend": "rpc://"}
+    env = {**site.environment(conf), "TEST_BACKEND": "rpc://"}
+    start_worker("tests.support.app", "-c", "1", "-Q", "pool-one", env=env)
+    client = make_app(OURS, rabbit_server.url(), "rpc://")
+    try:
+        add, control = client.tasks["t.add"], client.control
+        assert control.add_consumer("pool-two", exchange="pool-x", exchange_type="topic", routing_key="a.#", reply=True)
+        client.amqp.queues.add(Queue("pool-two", Exchange("pool-x", type="topic"), routing_key="a.#"))
+        assert add.apply_async((1, 2), exchange="pool-x", routing_key="a.b.c").get(timeout=20) == 3
+        control.cancel_consumer("pool-one", reply=True)
+        waiting = add.apply_async((2, 2), queue="pool-one")
+        assert add.apply_async((1, 3), queue="pool-two", routing_key="a.d").get(timeout=20) == 4
+        assert not waiting.ready()
+        control.add_consumer("pool-one", reply=True)
+        assert waiting.get(timeout=20) == 4
+    finally:
+        client.close()
 
 
 @pytest.fixture(scope="module")
