@@ -31,7 +31,8 @@ import importlib, os, re, sys
 lib = os.environ.get("QUEUE_LIB", "celery")
 Celery = importlib.import_module(lib).Celery
 control = importlib.import_module(f"{lib}.worker.control")
-app = Celery("boxed", broker=os.environ["TEST_BROKER"], backend=os.environ["TEST_BROKER"])
+broker = os.environ["TEST_BROKER"]
+app = Celery("boxed", broker=broker, backend=os.environ.get("TEST_RESULTS", broker))
 
 
 @app.task(name="stuck")
@@ -155,18 +156,32 @@ def test_the_server_is_restarted(boxed: Boxed) -> None:
     assert boxed.ask("ping") == {"ok": "pong"}
 
 
-@pytest.mark.parametrize("make_url", [lambda path: f"sqlite:///{path}/box.db"], ids=["sqlite"])
-def test_other_brokers(make_url: Callable[[Path], str], tmp_path: Path, start_worker: Workers) -> None:
+@pytest.mark.parametrize("place, pool", [("sqlite", "prefork"), ("rabbitmq", "prefork"), ("redis", "threads")])
+def test_other_brokers_and_pools(
+    place: str, pool: str, tmp_path: Path, start_worker: Workers, request: pytest.FixtureRequest
+) -> None:
     (tmp_path / "boxed.py").write_text(PROJECT)
-    url = make_url(tmp_path)
-    worker = start_worker("boxed", "-c", "1", "-n", HOST, env={"TEST_BROKER": url, "PYTHONPATH": f"{ROOT}:{tmp_path}"})
+    url = f"sqlite:///{tmp_path}/box.db"
+    if place == "rabbitmq":
+        url = request.getfixturevalue("rabbit_server").new_vhost()
+    elif place == "redis":
+        url = request.getfixturevalue("redis_url")
+    env = {"TEST_BROKER": url, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    if place == "rabbitmq":
+        env["TEST_RESULTS"] = "cache+memory://"
+    worker = start_worker("boxed", "-c", "2", "-P", pool, "-n", HOST, env=env)
     from celerylite import Celery
 
     client = Celery("client", broker=url, set_as_current=False)
     assert client.control.ping(timeout=10, destination=[HOST]) == [{HOST: {"ok": "pong"}}]
-    later = client.send_task("stuck", (1,), countdown=1000).id
-    wait_for(lambda: _ask(client, "scheduled"), 20, "the task to be listed")
-    assert _ask(client, "query_task", ids=later)[later][0] == "scheduled"
+    stats = _ask(client, "stats")
+    assert stats["pid"] == worker.pid and stats["pool"]["max-concurrency"] == 2
+    if place != "rabbitmq":  # there delays cannot be listed
+        later = client.send_task("stuck", (1,), countdown=1000).id
+        wait_for(lambda: _ask(client, "scheduled"), 20, "the task to be listed")
+        assert _ask(client, "query_task", ids=later)[later][0] == "scheduled"
+    assert _ask(client, "add_consumer", queue="more") == {"ok": "add consumer more"}
+    assert [queue["name"] for queue in _ask(client, "active_queues")] == ["celery", "more"]
     client.control.shutdown()
     assert worker.wait(20) == 0
     client.close()
