@@ -73,6 +73,7 @@ class Child:
 
     def end(self) -> None:
         """Ask it to end after its task."""
+        self.retiring = True
         self.signal(signal.SIGTERM)
         if self.standby:
             self.line.send(go=True)  # it waits for this word, and then sees the signal

@@ -130,7 +130,6 @@ class Crew:
 
     def retire(self, child: Child) -> None:
         """Have a process end once it has finished its task."""
-        child.retiring = True
         child.end()
 
     def _busy(self, child: Child) -> bool:
