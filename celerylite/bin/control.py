@@ -35,6 +35,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 remote_option = functools.partial(click.option, cls=CeleryOption, help_group="Remote Control Options")
 
+#: A server that cannot be reached is told of at once: who has typed this may try again himself.
+AT_ONCE = {"max_retries": 1, "interval_start": 0}
 #: Answers to these are lists of dicts: what a table shows of them on a terminal, heading and path.
 COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "active": (("id", "id"), ("task", "name"), ("args", "args"), ("kwargs", "kwargs"), ("pid", "worker_pid")),
@@ -224,7 +226,10 @@ def _broadcast(
     control = context.app.control
     control.mailbox.patience = timeout  # who gave a time-out wants to be back by then
     method, arguments = _sending(control, command, arguments)
-    replies = method(**arguments, reply=True, timeout=timeout, destination=destination, callback=say)
+    with context.app.connection_for_write(transport_options=AT_ONCE) as connection:
+        replies = method(
+            **arguments, reply=True, timeout=timeout, destination=destination, callback=say, connection=connection
+        )
     if not replies and command == "shutdown":
         context.echo("The request was sent. Workers that shut down do not reply.")
     elif not replies:

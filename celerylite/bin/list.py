@@ -40,7 +40,7 @@ def _bindings(connection: Any) -> list[dict[str, Any]]:
     except NotImplementedError as exc:
         raise click.UsageError("Your transport cannot list bindings.") from exc
     except ImportError as exc:  # RabbitMQ's manager is a package of its own
-        raise click.ClickException(f"{exc} (pip install pyrabbit)") from exc
+        raise click.ClickException(f"{exc}: RabbitMQ's bindings are read by pip install pyrabbit.") from exc
     except Exception as exc:  # a border: a connection, by a package with errors of its own
         hint = "RabbitMQ must run its management plugin: rabbitmq-plugins enable rabbitmq_management"
         raise click.ClickException(f"The broker does not tell its bindings: {exc}. {hint}") from exc

@@ -128,6 +128,14 @@ def test_bad_settings_end_in_a_sentence(run: Run) -> None:
     assert result.output.startswith("Error: ")
 
 
+@pytest.mark.parametrize("words", [("status",), ("inspect", "ping"), ("control", "revoke", "id")])
+def test_workers_cannot_be_asked_without_a_server(run: Run, words: tuple[str, ...]) -> None:
+    """At once: it is tried a second time, and no third."""
+    result = run("-A", "cliproj", "-b", "redis://127.0.0.1:1/0", *words)
+    assert result.exit_code == 69
+    assert "Cannot reach the server" in result.output
+
+
 def test_a_server_that_is_away_ends_in_a_sentence(run: Run) -> None:
     # Port 1 of this machine: nothing listens there.
     result = run("-A", "cliproj", "-b", "redis://127.0.0.1:1/0", "call", "cliproj.celery.add")
