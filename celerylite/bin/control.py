@@ -18,6 +18,7 @@ import click
 from click import Context
 from click.shell_completion import CompletionItem
 
+from celerylite.app import revoking
 from celerylite.app.control import flatten_reply
 from celerylite.bin import output
 from celerylite.bin.base import (
@@ -35,6 +36,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 remote_option = functools.partial(click.option, cls=CeleryOption, help_group="Remote Control Options")
 
+#: Commands that are kept on the broker, for workers that start later.
+KEPT = ("revoke", "terminate", "revoke_by_stamped_headers")
 #: A server that cannot be reached is told of at once: who has typed this may try again himself.
 AT_ONCE = {"max_retries": 1, "interval_start": 0}
 #: Answers to these are lists of dicts: what a table shows of them on a terminal, heading and path.
@@ -234,6 +237,8 @@ def _broadcast(
         context.echo("The request was sent. Workers that shut down do not reply.")
     elif not replies:
         text = f"No nodes replied within time constraint ({timeout:g} s). Is a worker running? -t waits longer."
+        if command in KEPT and destination is None and revoking.book_of(context.app) is not None:
+            text += "\nThe revoke is kept: workers that start later will know of it."
         raise CeleryCommandException(text, EX_UNAVAILABLE)
     with warnings.catch_warnings(record=True) as twice:
         warnings.simplefilter("always")

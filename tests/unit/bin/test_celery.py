@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 import celerylite
+from celerylite.app.revoking import recall
 
 Run = Callable[..., Result]
 
@@ -134,6 +135,17 @@ def test_workers_cannot_be_asked_without_a_server(run: Run, words: tuple[str, ..
     result = run("-A", "cliproj", "-b", "redis://127.0.0.1:1/0", *words)
     assert result.exit_code == 69
     assert "Cannot reach the server" in result.output
+
+
+def test_a_revoke_that_no_worker_hears_is_kept(run: Run, tmp_path: Path) -> None:
+    broker = f"sqlite:///{tmp_path}/q.db"
+    revoked = run("-A", "cliproj", "-b", broker, "control", "revoke", "one")
+    assert revoked.exit_code == 69
+    assert "The revoke is kept" in revoked.output
+    assert "kept" not in run("-A", "cliproj", "-b", broker, "control", "revoke", "two", "-d", "w1@here").output
+    app = celerylite.Celery("reader", broker=broker, set_as_current=False)
+    assert list(recall(app)[0]) == ["one"]
+    app.close()
 
 
 def test_a_server_that_is_away_ends_in_a_sentence(run: Run) -> None:
