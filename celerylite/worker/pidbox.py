@@ -61,7 +61,7 @@ class Pidbox:
         worker_state.show(node)
         self.mailbox = mailbox or mailbox_for(node.broker, self._address())
         self.handlers = Panel.data
-        #: Set once requests are heard, or never will be.
+        #: Set once requests are heard, or the first try has failed.
         self.settled = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -111,6 +111,7 @@ class Pidbox:
                 if not broken and not self._stopping.is_set():
                     logger.error("Remote control lost the broker: %s. Trying again…", exc, extra={"action": "pidbox"})
                 broken = True
+                self.settled.set()
                 self._stopping.wait(pause)
                 pause = min(2 * pause, PAUSE_MOST)
         self.settled.set()
