@@ -219,8 +219,10 @@ def main() -> None:
     parser.add_argument("--calls", action="store_true", help="count calls with cProfile instead of sampling")
     parser.add_argument("--wall", action="store_true", help="sample by the clock: shows waiting too")
     parser.add_argument("-n", type=int, default=20_000, help="how many tasks (default 20000)")
+    parser.add_argument("--broker", help="a broker's URL, in place of a private Redis")
     chosen = parser.parse_args()
     bench = Bench()
+    bench.broker_url = chosen.broker
     try:
         os.environ.update(bench.environment(CELERY if chosen.library == "celery" else CELERYLITE))
         sys.path.insert(1, str(Path(__file__).resolve().parent.parent))

@@ -8,7 +8,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-_HEAD = struct.Struct(">BHI")
+from celerylite.message import Message
+
+#: Kind, channel and size of a frame; and bytes of the smallest one.
+HEAD = struct.Struct(">BHI")
+SMALLEST = HEAD.size + 1
 _CONTENT = struct.Struct(">HHQH")
 _U32, _I32, _I64, _DOUBLE = struct.Struct(">I"), struct.Struct(">i"), struct.Struct(">q"), struct.Struct(">d")
 _U64 = struct.Struct(">Q")
@@ -22,8 +26,13 @@ DELIVER = b"\x00\x3c\x00\x3c"
 CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 CLOSES = (CHANNEL_CLOSE, b"\x00\x0a\x00\x32")
 #: The answer to connection.close, as a frame.
-CLOSE_OK = _HEAD.pack(1, 0, 4) + b"\x00\x0a\x00\x33\xce"
+CLOSE_OK = HEAD.pack(1, 0, 4) + b"\x00\x0a\x00\x33\xce"
 _PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
+
+#: What begins with this is a message as `keep` writes it: the sizes of exchange, routing key and header, then all three
+#: and the body.
+KEPT = b"\0amqp"
+_KEPT = struct.Struct(">5sHHI")
 
 #: The properties in the order of their flags, from the highest bit; "s" is a short string, "t" a table, "b" an octet.
 _PROPERTIES = (
@@ -93,8 +102,23 @@ def _read_table(data: bytes, at: int) -> tuple[dict[str, Any], int]:
     while at < end:
         behind = at + 1 + data[at]
         key = data[at + 1 : behind].decode()
-        table[key], at = _read_value(data, behind)
+        kind = data[behind]
+        if kind == 86:  # the two kinds that most headers are: not worth a call each
+            table[key], at = None, behind + 1
+        elif kind == 83:
+            start = behind + 5
+            at = start + _U32.unpack_from(data, behind + 1)[0]
+            table[key] = _text(data[start:at])
+        else:
+            table[key], at = _read_value(data, behind)
     return table, end
+
+
+def _text(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _read_value(data: bytes, at: int) -> tuple[Any, int]:
@@ -103,11 +127,7 @@ def _read_value(data: bytes, at: int) -> tuple[Any, int]:
     if kind == 83:  # S
         (size,) = _U32.unpack_from(data, at)
         at += 4
-        raw = data[at : at + size]
-        try:
-            return raw.decode(), at + size
-        except UnicodeDecodeError:
-            return raw, at + size
+        return _text(data[at : at + size]), at + size
     if kind == 86:  # V
         return None, at
     if kind == 116:  # t
@@ -136,6 +156,37 @@ def _read_array(data: bytes, at: int) -> tuple[list[Any], int]:
     return items, end
 
 
+# -- a message as it is kept, until it is let go
+
+
+def message_of(
+    properties: dict[str, Any], body: bytes, exchange: str, routing_key: str, redelivered: bool = False
+) -> Message:
+    """A message from what `read_header` found."""
+    headers = properties.pop("headers", None) or {}
+    content_type = properties.pop("content_type", None) or "application/data"
+    encoding = properties.pop("content_encoding", None) or "binary"
+    properties["delivery_info"] = {"exchange": exchange, "routing_key": routing_key, "redelivered": redelivered}
+    return Message(headers, body, content_type, encoding, properties, exchange, routing_key)
+
+
+def keep(header: bytes, body: bytes, exchange: str, routing_key: str) -> bytes:
+    """A message as bytes, with its header as it came: writing an envelope took 14 µs."""
+    names = (exchange.encode(), routing_key.encode())
+    return b"".join((_KEPT.pack(KEPT, len(names[0]), len(names[1]), len(header)), *names, header, body))
+
+
+def read_kept(raw: bytes) -> Message:
+    """The message in what `keep` made. Raises `Strange`, `struct.error`."""
+    _, *sizes = _KEPT.unpack_from(raw, 0)
+    parts, at = [], _KEPT.size
+    for size in sizes:
+        parts.append(raw[at : at + size])
+        at += size
+    exchange, routing_key, header = parts
+    return message_of(read_header(header)[1], raw[at:], exchange.decode(), routing_key.decode())
+
+
 # -- writing
 
 
@@ -148,17 +199,17 @@ def publish_frames(
     if len(header) > most - 8:
         raise Strange("headers larger than a frame")
     parts = [
-        _HEAD.pack(METHOD, channel, len(method)), method, END, _HEAD.pack(HEADER, channel, len(header)), header, END,
+        HEAD.pack(METHOD, channel, len(method)), method, END, HEAD.pack(HEADER, channel, len(header)), header, END,
     ]  # fmt: skip
     for start in range(0, len(body), most - 8):
         chunk = body[start : start + most - 8]
-        parts += (_HEAD.pack(BODY, channel, len(chunk)), chunk, END)
+        parts += (HEAD.pack(BODY, channel, len(chunk)), chunk, END)
     return b"".join(parts)
 
 
 def ack_frame(channel: int, delivery_tag: int) -> bytes:
     """basic.ack of one message."""
-    return _HEAD.pack(METHOD, channel, 13) + _ACK.pack(60, 80, delivery_tag, 0) + END
+    return HEAD.pack(METHOD, channel, 13) + _ACK.pack(60, 80, delivery_tag, 0) + END
 
 
 def _header(properties: dict[str, Any], size: int) -> bytes:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The window has 16 bits.
 MOST = 65535
+#: From this size on the window may be larger than what is wanted, at most so many times.
+BATCH, SLACK = 8, 4
 #: Tags of consumers that were cancelled, of which messages may still be on their way.
 REMEMBERED = 64
 #: Types of queues that know no window shared by several consumers, and that count how often a message was given back.
@@ -63,6 +65,8 @@ class Window:
         #: Every queue of this connection so far: a consumer's tag ends in the place of its queue.
         self._queues: list[Queue] = []
         self._places: dict[str, int] = {}
+        #: The same, for `queue_of`.
+        self._facts: list[tuple[str, bool]] = []
         self._pausing: list[Queue] = []
         self._lasting: list[Queue] = []
         self._tags: list[str] = []
@@ -89,11 +93,11 @@ class Window:
         for queue in queues:
             self._places[queue.name] = len(self._queues)
             self._queues.append(queue)
+            self._facts.append((queue.name, not queue.no_ack))
 
     def queue_of(self, tag: str) -> tuple[str, bool]:
         """The name of the queue of a consumer, and whether its messages are acknowledged."""
-        queue = self._queues[int(tag.rpartition(".")[2])]
-        return queue.name, not queue.no_ack
+        return self._facts[int(tag.rpartition(".")[2])]
 
     @property
     def shares(self) -> bool:
@@ -128,16 +132,18 @@ class Window:
                 yield
 
     def open(self, wanted: int, running: int = 0) -> None:
-        """Let the server push up to `wanted` messages, or up to twice as many where that is so already.
+        """Let the server push up to `wanted` messages; a batch may be larger, for each other size costs a trip.
 
         `running` are held besides: a shared window counts them, even if their consumer is cancelled.
         """
         if self._lasting and len(self._lasting_tags) < len(self._lasting):
             self._consume_lasting(wanted)
         if self.is_open:
-            if wanted <= self._wanted <= 2 * wanted:
+            if wanted <= self._wanted <= SLACK * wanted:
                 return
             self.pause()
+        if wanted >= BATCH:
+            wanted = 1 << (wanted - 1).bit_length()
         self._wanted = wanted
         if self.shares:
             self._limit(0, wanted + running)

@@ -9,8 +9,10 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as quote
+from struct import error as StructError
 from typing import Any
 
+from celerylite.brokers.amqp_frames import KEPT, read_kept
 from celerylite.brokers.base import DEATHS, DELIVERY_COUNT, Unreadable
 from celerylite.message import Message, json_dumps, json_loads
 from celerylite.utils import uuid
@@ -57,8 +59,10 @@ _LAST = frozenset(("expiration", "priority", "delivery_info", "body_encoding", "
 
 
 def decode(raw: bytes) -> Message:
-    """Read an envelope; raises `Unreadable` for anything that is not one."""
+    """Read an envelope, or what was kept of AMQP's; raises `Unreadable` for anything else."""
     try:
+        if raw.startswith(KEPT):
+            return read_kept(raw)
         payload = json_loads(raw)
         properties = payload["properties"]
         body = payload["body"]
@@ -82,7 +86,7 @@ def decode(raw: bytes) -> Message:
             raise Unreadable("the headers are not a JSON object")
     except Unreadable:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Base64Error) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Base64Error, StructError) as exc:
         raise Unreadable(f"{type(exc).__name__}: {exc}") from exc
     return message
 
@@ -120,7 +124,7 @@ def redelivered(raw: bytes, *, count: bool, header: str = DELIVERY_COUNT) -> tup
     Bytes that are no envelope come back unchanged; they are set aside by whoever takes them next.
     """
     try:
-        payload = json_loads(raw)
+        payload = json_loads(encode(decode(raw)) if raw.startswith(KEPT) else raw)
         headers = payload["headers"]
         headers["redelivered"] = True
         payload["properties"]["delivery_info"]["redelivered"] = True

@@ -20,6 +20,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from celerylite.brokers.amqp_frames import keep
 from celerylite.brokers.base import Consumer, Delivery
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.kombu_delays import original_key
@@ -262,24 +263,26 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
 
     def _arrived(self, queue: str, acks: bool, raw: Any) -> None:
         got = raw if hasattr(raw, "content_type") else self._channel.message_to_python(raw)
-        self._took(queue, acks, got.delivery_tag, as_message(got))
+        self._took(queue, acks, got.delivery_tag, as_message(got), None)
 
-    def _delivered(self, tag: str, delivery_tag: int, message: Message) -> None:
+    def _delivered(self, tag: str, delivery_tag: int, message: Message, header: bytes) -> None:
         """The inbox has read a message itself."""
         assert self._window is not None
         queue, acks = self._window.queue_of(tag)
-        self._took(queue, acks, delivery_tag, message)
+        self._took(queue, acks, delivery_tag, message, header)
 
-    def _took(self, queue: str, acks: bool, delivery_tag: Any, message: Message) -> None:
+    def _took(self, queue: str, acks: bool, delivery_tag: Any, message: Message, header: bytes | None) -> None:
         key = original_key(message.exchange, message.routing_key)
         if key is not None:
             # As it was sent: a retry must find the same way.
             message.exchange, message.routing_key = "", queue
             message.properties["delivery_info"].update(exchange="", routing_key=queue)
-        tag = b"%d\0%d\0%b\0%b" % (
-            next(self._numbers), self._generation, str(delivery_tag).encode(), queue.encode(),
-        )  # fmt: skip
-        held = Held(tag, encode(message), queue, message, delivery_tag, self._generation, acks)
+        tag = f"{next(self._numbers)}\0{self._generation}\0{delivery_tag}\0{queue}".encode()
+        if header is None:
+            raw = encode(message)
+        else:
+            raw = keep(header, message.body, message.exchange, message.routing_key)
+        held = Held(tag, raw, queue, message, delivery_tag, self._generation, acks)
         self._held[tag] = held
         self._ready.append(held)
 

@@ -94,8 +94,14 @@ class LettingGo:
         del self._held[held.tag]
         if not held.acks:
             return True
-        acknowledge = self._channel.basic_ack if self._inbox is None else self._inbox.ack
-        return self._tell(partial(acknowledge, held.delivery_tag))
+        if self._inbox is None:
+            return self._tell(partial(self._channel.basic_ack, held.delivery_tag))
+        try:
+            self._inbox.ack(held.delivery_tag)
+        except self.broker.errors as exc:
+            self._lose(exc)
+            return False
+        return True
 
     def _tell(self, send: Callable[[], None]) -> bool:
         """Write to the channel; False where it is gone, and the server gives the message to somebody else."""
