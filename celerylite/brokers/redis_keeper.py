@@ -137,7 +137,10 @@ class RedisKeeper(Waking, Keeper):
         the next look is due.
         """
         leases = self._key(scripts.LEASES)
+        asked = time.monotonic()
         gone, left = self.link.call(pack(b"EVALSHA", scripts.EXPIRED.sha, b"1", leases))
+        if time.monotonic() - asked > self.lease / 4:
+            return self.lease  # the server was frozen: whoever lives must have the time to renew first
         for ident in gone:
             self._reclaim_one(ident, limit, on_buried)
         self._unacked.restore()

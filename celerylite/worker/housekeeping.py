@@ -30,6 +30,8 @@ logger = logging.getLogger("celery.worker")
 
 #: Seconds between looks at the board while a task runs, and while none does.
 LOOK_BUSY, LOOK_IDLE = 0.05, 0.25
+#: Seconds of a round after which the server, or we, were away: others may have been cut off as well.
+AWAY = 1.0
 #: Parts of a lease between renewals.
 RENEWALS = 3
 #: Seconds between looks for chords that nobody finishes: who should have was killed at that very moment, so it is rare,
@@ -62,6 +64,8 @@ class Housekeeping:
         self._stopping = threading.Event()
         self._renew_at = self._reclaim_at = self._promote_at = self._chords_at = 0.0
         self._chord_trouble = ""
+        #: When (`uptime`) the last round began.
+        self._round_at = 0.0
         self._broken = False
         #: Whether this connection is new: a server that has just started holds leases that ran out while it was away.
         self._fresh = True
@@ -130,6 +134,9 @@ class Housekeeping:
     def _round(self) -> None:
         now = uptime()
         self.board.set_alive(now)
+        if self._round_at and now - self._round_at > max(AWAY, self.options.lease / 4):
+            self._reclaim_at = max(self._reclaim_at, now + self.options.lease)  # see `_mend`
+        self._round_at = now
         queues, self._queues = self._queues, None
         if queues is not None:
             self.broker.subscribe(self.app.amqp.queues.consume_from.values())
