@@ -124,14 +124,18 @@ LOGGERS = (None, "celery", "celery.task", "celery.redirected")
 
 @contextmanager
 def put_back() -> Iterator[None]:
-    """The current app and the loggers are afterwards what they were."""
+    """The current app, the shared tasks and the loggers are afterwards what they were."""
     state: Any = sys.modules.get("celerylite._state")
-    apps = (state.default_app, state._process_app, state._tls.current_app) if state is not None else None
+    if state is not None:
+        apps = (state.default_app, state._fallback_app, state._process_app, state._tls.current_app)
+        shared = set(state._on_app_finalizers)
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(one, one.handlers[:], one.level, one.propagate, one.disabled) for one in loggers]
     yield
-    if apps is not None:
-        state.default_app, state._process_app, state._tls.current_app = apps
+    if state is not None:
+        state.default_app, state._fallback_app, state._process_app, state._tls.current_app = apps
+        state._on_app_finalizers.clear()
+        state._on_app_finalizers.update(shared)
     for one, handlers, level, propagate, disabled in before:
         for handler in one.handlers[:]:
             if handler not in handlers and not type(handler).__module__.startswith("_pytest"):

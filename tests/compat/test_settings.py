@@ -15,6 +15,10 @@ OWN = {
     "worker_dead_letter_limit",
     "worker_fetch_max",
     "worker_long_task",
+    "worker_log_json",
+    "worker_health_port",
+    "worker_heartbeat_file",
+    "task_rate_limit_scope",
 }
 
 

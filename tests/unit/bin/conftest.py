@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from celerylite import _state
+
 MODULES = {
     "cliproj/__init__.py": "",
     "cliproj/celery.py": """
@@ -82,6 +84,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("APP", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    # As in a process of its own: no other test's app is current.
+    _state.default_app = _state._fallback_app = _state._process_app = _state._tls.current_app = None
     before = dict(os.environ)
     yield tmp_path
     os.environ.clear()

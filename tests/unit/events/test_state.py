@@ -37,7 +37,7 @@ def test_a_forgotten_task_is_freed_at_once() -> None:
     try:
         for number in range(50):
             state.event(event("task-received", number, uuid=str(number), name="n", parent_id="0", root_id="0"))
-        alive = sum(isinstance(found, Task) and found.cluster_state is state for found in gc.get_objects())
+        alive = sum(type(found) is Task and found.cluster_state is state for found in gc.get_objects())
     finally:
         gc.enable()
     assert alive == 2

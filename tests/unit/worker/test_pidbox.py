@@ -139,7 +139,7 @@ def test_tasks_that_are_registered(app: Any, worker: Any) -> None:
     assert "p.add [rate_limit=10/s]" in ask(app, "registered")
     names = ask(app, "registered", taskinfoitems=["name", "ignore_result", "none"])
     assert "p.add [name=p.add ignore_result=False]" in names
-    assert "celery." not in "".join(names)
+    assert not [name for name in names if name.startswith("celery.")]
     assert "celery.chord_unlock" in "".join(ask(app, "registered", builtins=True))
 
 
