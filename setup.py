@@ -31,6 +31,7 @@ EXTRAS = {
     "test": [
         "boto3>=1.26",
         "celery[pydantic]>=5.7,<5.8",
+        "cryptography>=42",
         "ephem>=4.1",
         "hypothesis>=6.90",
         "moto[server,sqs]>=5.0",

@@ -135,16 +135,13 @@ class Configuring:
         key_password: Any = None,
         cert: str | None = None,
         store: str | None = None,
-        digest: str = "sha256",
+        digest: str | None = None,
         serializer: str = "json",
     ) -> Any:
-        """Sign messages, and accept signed messages only."""
-        from importlib import import_module  # optional: the module needs the cryptography package
+        """Sign messages, and accept signed messages only; see `celerylite.security.setup_security`."""
+        from celerylite.security import setup_security  # few need it
 
-        security = import_module("celerylite.security")
-        return security.setup_security(
-            allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
-        )
+        return setup_security(allowed_serializers, key, key_password, cert, store, digest, serializer, app=self)
 
     def either(self: Any, default_key: str, *defaults: Any) -> Any:
         """The first of these values that is not None, else the setting."""

@@ -104,8 +104,9 @@ class Task(Retrying, Generic[P, R]):
     #: A base for other tasks; not registered.
     abstract: bool = True
 
-    #: The names of the classes that would handle its messages in Celery's worker; ours has one road.
-    Strategy: Any = "celerylite.worker.strategy:default"
+    #: Not supported: our worker has one road, and sets messages of a task with a strategy of its own aside.
+    Strategy: Any = None
+    #: The class of its requests in the worker, or the name of that class as "package.module:Name".
     Request: Any = "celerylite.worker.request:Request"
 
     #: Attributes that the configuration decides where the task does not.

@@ -1,7 +1,7 @@
 """A debugger inside a running task, reached by telnet: `from celerylite.contrib import rdb; rdb.set_trace()`.
 
-The task waits until somebody connects to the port in the worker's log. The port is `CELERY_RDB_PORT` (6899), and as many
-more as other task processes need; it is bound to `CELERY_RDB_HOST` (127.0.0.1). Whoever reaches it can run anything.
+The task waits until somebody connects to the port that the worker logs: `CELERY_RDB_PORT` (6899), or the next one
+that is free; it is bound to `CELERY_RDB_HOST` (127.0.0.1). Whoever reaches it can run anything. See docs/operations.md.
 """
 
 from __future__ import annotations

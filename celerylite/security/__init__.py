@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from celerylite._state import get_current_app
 from celerylite.exceptions import ImproperlyConfigured
 from celerylite.security.utils import require_cryptography
 
@@ -48,10 +49,9 @@ def setup_security(
     `auth` and those in `allowed_serializers` is refused from then on. `serializer` is what the signed data is made
     with. Raises `ImproperlyConfigured` where something is missing, `SecurityError` for files that do not fit.
     """
-    from celerylite._state import get_current_app
-    from celerylite.security.serialization import register_auth  # with cryptography, and only here
-
     require_cryptography()
+    from celerylite.security.serialization import register_auth  # it imports cryptography
+
     app = app or get_current_app()
     conf = app.conf
     _check_enforced(conf)

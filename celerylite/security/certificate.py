@@ -29,10 +29,7 @@ class Certificate:
 
     def has_expired(self) -> bool:
         """Whether its time is over."""
-        ends: Any = getattr(self._cert, "not_valid_after_utc", None)
-        if ends is None:  # before cryptography 42
-            ends = self._cert.not_valid_after.replace(tzinfo=timezone.utc)
-        return bool(datetime.now(timezone.utc) >= ends)
+        return datetime.now(timezone.utc) >= self._cert.not_valid_after_utc
 
     def get_pubkey(self) -> Any:
         """The public key."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from celerylite import signals
 from celerylite.brokers.base import DELIVERY_COUNT, LIMITED, Unreadable
 from celerylite.brokers.envelope import deliveries
-from celerylite.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError
+from celerylite.exceptions import ImproperlyConfigured, InvalidTaskError, NotRegistered, TaskRevokedError
 from celerylite.execution import Plan, plan_for, safe_repr
 from celerylite.worker.loss import fail_buried
 from celerylite.worker.rate_limits import Limiter
 from celerylite.worker.request import Request
 from celerylite.worker.revoked import Revoked
 from celerylite.worker.settling import settle_refused
+from celerylite.worker.strategy import OWN_STRATEGY, own_strategy, request_class
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
@@ -75,6 +76,8 @@ class Intake:
         self.options = options
         self.consumer = consumer
         self._plans: dict[str, Plan] = {}
+        #: Task -> the class of its requests.
+        self._classes: dict[str, type[Request]] = {}
         #: Whom to tell of each task; None while events are off.
         self.events: Emitter | None = None
         self.revoked = Revoked(directives)
@@ -97,14 +100,12 @@ class Intake:
             return None
         request.plan = plan or self._plan(request.name)
         if request.plan is None:
-            self._unknown(request)
+            self._has_strategy(request) if request.name in self.app.tasks else self._unknown(request)
             return None
         return self._admit(request)
 
     def _read(self, delivery: Delivery, message: Message, plan: Plan | None) -> Request | None:
-        cls = plan.task.Request if plan is not None else Request
-        if not isinstance(cls, type) or not issubclass(cls, Request):
-            cls = Request
+        cls = self._classes[plan.name] if plan is not None else Request
         try:
             return cls.from_message(delivery, message, self.options.accept, self.options.hostname)
         except InvalidTaskError as exc:
@@ -129,7 +130,10 @@ class Intake:
             return None
         plan = self._plans.get(name)
         if plan is None or plan.task is not task:
+            if own_strategy(task) is not None:
+                return None
             plan = self._plans[name] = plan_for(task)
+            self._classes[plan.name] = request_class(task)
         return plan
 
     def _admit(self, request: Request) -> Request | None:
@@ -203,6 +207,14 @@ class Intake:
         store = not request.headers.get("ignore_result")
         settle_refused(self.app, self.broker, request, "FAILURE", exc, store)
         self.consumer.bury(delivery, f"unregistered task {request.name!r}")
+
+    def _has_strategy(self, request: Request) -> None:
+        delivery, strategy = request.delivery, self.app.tasks[request.name].Strategy
+        assert delivery is not None
+        strategy_logger.error(OWN_STRATEGY, request.name, strategy, extra=request.log_extra("own_strategy"))
+        exc = ImproperlyConfigured(f"{request.name} has a Strategy of its own, which celerylite's worker does not call")
+        settle_refused(self.app, self.broker, request, "FAILURE", exc, not request.headers.get("ignore_result"))
+        self.consumer.bury(delivery, str(exc))
 
     def _nearest(self, name: str) -> str:
         found = get_close_matches(name, list(self.app.tasks), 1)

@@ -84,7 +84,6 @@ def flower(module_site: Site, worker: WorkerProcess, tmp_path_factory: pytest.Te
     if importlib.util.find_spec("flower") is None:
         reason = "Flower is not installed: pip install --no-deps flower; pip install tornado prometheus_client humanize"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    pytest.importorskip("celerylite.contrib.abortable")
     flower = Flower(module_site, tmp_path_factory.mktemp("flower"))
     wait_for(lambda: NAME in flower.api("workers"), 60, "the worker in Flower")
     yield flower

@@ -150,18 +150,15 @@ NEEDS_PACKAGE: dict[str, str] = {
     "celery.contrib.django.task": "django",
 }
 
-#: Missing until the part they belong to is built: "module" (all its names) or "module:name" -> the part.
+#: Missing: "module" (all its names) or "module:name" -> the part that is not built, or why it will not be.
 NOT_YET: dict[str, str] = {
     "celery:bootsteps": "worker extension points",
-    "celery.backends.base:BaseDictBackend.apply_chord": "counting of other packages (theirs use the unlock task)",
-    "celery.backends.database": "result backends",
+    "celery.backends.base:BaseDictBackend.apply_chord": "not supported: followup counts, or the unlock task",
+    "celery.backends.database": "not supported: celerylite has no store on SQLAlchemy",
     "celery.bootsteps": "worker extension points",
-    "celery.concurrency.base:BasePool.apply_async": "worker extension points",
-    "celery.contrib.abortable": "abortable tasks",
-    "celery.contrib.testing.manager": "remote control",
+    "celery.concurrency.base:BasePool.apply_async": "not supported: task processes take tasks themselves",
     "celery.worker.consumer": "worker extension points",
-    "celery.worker.request:create_request_cls": "worker extension points",
-    "celery.worker.strategy": "worker extension points",
+    "celery.worker.request:create_request_cls": "not supported: no class is made for a task; subclass Request",
 }
 
 

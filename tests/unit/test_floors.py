@@ -39,6 +39,7 @@ FLOORS = {
     "celerylite.transports": 3,
     "celerylite.signals": 3,
     "celerylite.schedules": 3,
+    "celerylite.security": 3,
     "celerylite.context": 2,
     "celerylite._state": 2,
     "celerylite.utils": 2,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any, TextIO
 
-from celerylite.exceptions import TimeoutError
+from celerylite import exceptions
 from celerylite.result import ResultSet
 from celerylite.utils.text import truncate
 from celerylite.utils.time import humanize_seconds
@@ -51,8 +50,8 @@ class ManagerMixin:
         print(s, file=self.stderr)
 
     def missing_results(self, r: Iterable[Any]) -> list[str]:
-        """The ids of results that the store does not have."""
-        return [result.id for result in r if result.id not in result.backend._cache]
+        """The ids of those that have no result yet."""
+        return [result.id for result in r if not result.ready()]
 
     def wait_for(
         self,
@@ -121,7 +120,7 @@ class ManagerMixin:
         for tried in range(max_retries):
             try:
                 return results.get(callback=on_result, propagate=propagate, **kwargs)
-            except (socket.timeout, TimeoutError) as exc:
+            except (TimeoutError, exceptions.TimeoutError) as exc:
                 waiting = self.missing_results(results)
                 self.remark(
                     f"Still waiting for {len(waiting)}/{len(results)} results (try {tried + 1}): "
