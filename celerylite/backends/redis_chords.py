@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TAKEN_ON = 5
 #: How pickled bodies begin; JSON never does.
 PICKLED = b"\x80"
+#: What stands before signed bodies.
+SIGNED = b"\0auth:"
 
 
 class RedisChords:
@@ -115,7 +117,7 @@ class RedisChords:
 
     def _written_body(self, part: Part) -> bytes:
         if self._last_body[0] != part.group_id:
-            self._last_body = part.group_id, _write(part.body)
+            self._last_body = part.group_id, self._write(part.body)
         return self._last_body[1]
 
     def count_parts(self, parts: Iterable[Part]) -> list[Ended]:
@@ -146,10 +148,24 @@ class RedisChords:
             self._read(body), parts, header, chord,
         )  # fmt: skip
 
+    def _write(self, body: Any) -> bytes:
+        if self.app.conf.task_serializer == "auth":
+            return SIGNED + message.dumps(body, "auth")[2]
+        try:
+            return message.json_dumps(body).encode()
+        except (TypeError, ValueError):  # it came pickled, with what only pickle can carry
+            return pickle.dumps(body)
+
     def _read(self, body: bytes) -> dict[str, Any]:
+        """A body that nobody has signed would be signed by us when it is sent: so it must come from one of us."""
+        accept = set(self.app.conf.accept_content or ())
+        if body.startswith(SIGNED):
+            return message.loads(body.removeprefix(SIGNED), "application/data", "utf-8", {"application/data"})
+        if accept == {"auth"}:
+            raise SecurityError("a chord's body is not signed, and accept_content has nothing but auth")
         if not body.startswith(PICKLED):
             return message.json_loads(body)
-        if not {"pickle", "application/x-python-serialize"} & set(self.app.conf.accept_content or ()):
+        if not {"pickle", "application/x-python-serialize"} & accept:
             raise SecurityError("a chord's body is pickled, and accept_content does not have pickle")
         return pickle.loads(body)
 
@@ -169,13 +185,6 @@ class RedisChords:
         while answer == 0:
             answer = self._call(script)  # type: ignore[attr-defined]
         return None if answer is None else self.ended_chord(answer)
-
-
-def _write(body: Any) -> bytes:
-    try:
-        return message.json_dumps(body).encode()
-    except (TypeError, ValueError):  # it came pickled, with what only pickle can carry
-        return pickle.dumps(body)
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -43,7 +43,8 @@ class Signed(NamedTuple):
         names = {**os.environ, **self.site.environment(self.conf), "QUEUE_LIB": lib, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.support.signed"]
         done = subprocess.run(command, env=names, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n--- worker ---\n{self.site.workers.started[0].tail()}"
+        log = self.site.workers.started[0].tail()
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n--- worker ---\n{log}"
         report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return report
 

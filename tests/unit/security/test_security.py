@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from kombu.exceptions import ContentDisallowed
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.serialization import disable_insecure_serializers, dumps, enable_insecure_serializers, loads, registry
 
 pytest.importorskip("cryptography")
@@ -254,3 +254,16 @@ def test_without_the_package(signed_app: Callable[..., Celery], monkeypatch: pyt
     monkeypatch.setattr("celerylite.security.utils.find_spec", lambda name: None)
     with pytest.raises(ImproperlyConfigured, match=r"pip install 'celerylite\[auth\]'"):
         signed_app().setup_security()
+
+
+def test_the_body_of_a_chord_waits_signed(signed_app: Callable[..., Celery]) -> None:
+    """Who could plant one on the server would have a worker sign a call of any task."""
+    app = signed_app(result_backend="redis://nowhere")
+    app.setup_security()
+    backend: Any = app.backend
+    body = {"task": "t.add", "args": [1], "kwargs": {}, "options": {}}
+    written = backend._write(body)
+    assert backend._read(written) == body
+    for planted in (b'{"task": "t.add"}', written[:-8], b"\x80\x04N."):
+        with pytest.raises((SecurityError, DecodeError)):
+            backend._read(planted)
