@@ -1,4 +1,4 @@
-"""The support app with signed messages, for workers (`-A tests.support.signed`) and a client that tries everything once.
+"""The support app with signed messages, for workers (`-A tests.support.signed`) and a client that tries all of it once.
 
 What is accepted is decided for a whole process, so a test that signs does it in one of its own: `python -m
 tests.support.signed` prints what it got as JSON.
