@@ -117,7 +117,7 @@ class RedisChords:
 
     def _written_body(self, part: Part) -> bytes:
         if self._last_body[0] != part.group_id:
-            self._last_body = part.group_id, self._write(part.body)
+            self._last_body = part.group_id, self._write_body(part.body)
         return self._last_body[1]
 
     def count_parts(self, parts: Iterable[Part]) -> list[Ended]:
@@ -148,7 +148,7 @@ class RedisChords:
             self._read(body), parts, header, chord,
         )  # fmt: skip
 
-    def _write(self, body: Any) -> bytes:
+    def _write_body(self, body: Any) -> bytes:
         if self.app.conf.task_serializer == "auth":
             return SIGNED + message.dumps(body, "auth")[2]
         try:

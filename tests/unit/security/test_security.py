@@ -262,7 +262,7 @@ def test_the_body_of_a_chord_waits_signed(signed_app: Callable[..., Celery]) -> 
     app.setup_security()
     backend: Any = app.backend
     body = {"task": "t.add", "args": [1], "kwargs": {}, "options": {}}
-    written = backend._write(body)
+    written = backend._write_body(body)
     assert backend._read(written) == body
     for planted in (b'{"task": "t.add"}', written[:-8], b"\x80\x04N."):
         with pytest.raises((SecurityError, DecodeError)):
