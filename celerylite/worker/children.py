@@ -64,7 +64,7 @@ class Child:
     terminated: Termination | None = None
     #: Whether it is ready to work but waits for its turn, until another one has ended.
     standby: bool = False
-    #: Whether it will soon have run its share of tasks, and whether it has, but goes on until there is a successor.
+    #: Whether it will soon have run its share; whether it is to be replaced, but goes on until there is a successor.
     expiring: bool = False
     overdue: bool = False
     #: Whether it was told to end after its task, and whether it has said that it runs nothing any more.

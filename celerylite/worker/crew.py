@@ -161,11 +161,9 @@ class Crew:
     # -- what a member says
 
     def hear(self, child: Child, message: dict[str, object]) -> None:
-        """`expiring`: it will soon have run its share; `overdue`: it has; `idle`: it runs nothing any more."""
+        """`expiring`: it will soon have run its share; `idle`: it runs nothing any more."""
         if "expiring" in message:
             child.expiring = True
-        if "overdue" in message:
-            child.expiring = child.overdue = True
         if "idle" in message:
             child.idle = True
 

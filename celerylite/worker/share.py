@@ -57,22 +57,20 @@ class Share:
                 return True
             if left == 1 or left * mean < self._notice:
                 self._say("expiring")
-        if self.memory:
-            self._look_at_memory(self.memory)
-        return False
+        return bool(self.memory) and self._too_large(self.memory, done)
 
-    def _look_at_memory(self, limit: int) -> None:
-        """One that is too large says so, and goes on until the parent ends it, which is once a successor is ready."""
+    def _too_large(self, limit: int, done: int) -> bool:
+        """Whether it has grown beyond its limit. It runs one task at least: its successor may begin as large."""
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if used > limit:
-            if "overdue" not in self._said:
-                logger.warning(
-                    "child process exiting after exceeding memory limit (%sKiB/%sKiB)", used, limit,
-                    extra={"action": "memory_limit"},
-                )  # fmt: skip
-            self._say("overdue")
-        elif used > NEAR * limit:
+        if used > NEAR * limit:
             self._say("expiring")
+        if used <= limit or not done:
+            return False
+        logger.warning(
+            "child process exiting after exceeding memory limit (%sKiB/%sKiB)", used, limit,
+            extra={"action": "memory_limit"},
+        )  # fmt: skip
+        return True
 
     def _say(self, word: str) -> None:
         if word not in self._said and self.line is not None:

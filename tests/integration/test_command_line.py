@@ -95,10 +95,11 @@ def test_log_level(rich: WorkerProcess) -> None:
 def test_max_memory_per_child(site: Site) -> None:
     site.worker("-c", "1", "--max-memory-per-child", "150000")
     client = site.client()
-    first = client.tasks["t.who"].delay().get(timeout=10)["pid"]
-    fat = client.tasks["t.eat"].delay(200).get(timeout=10)  # it may end its task, then it is replaced
-    assert fat == first
-    assert client.tasks["t.who"].delay().get(timeout=10)["pid"] != first
+    first = client.tasks["t.who"].delay().get(timeout=30)["pid"]
+    fat = client.tasks["t.eat"].delay(200)  # it may end its task, then it is replaced
+    behind = [client.tasks["t.who"].delay() for _ in range(5)]
+    assert fat.get(timeout=30) == first
+    assert first not in {result.get(timeout=30)["pid"] for result in behind}
 
 
 # -- queues

@@ -51,12 +51,32 @@ def test_a_last_long_task_is_announced_before_it_starts() -> None:
     assert words == ["expiring"]
 
 
-def test_one_that_is_too_large_goes_on_until_it_is_told(monkeypatch: Any) -> None:
-    used = SimpleNamespace(ru_maxrss=0)
-    monkeypatch.setattr("resource.getrusage", lambda who: used)
+def grown(monkeypatch: Any, size: int) -> None:
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=size))
+
+
+def test_one_that_is_too_large_takes_no_other_task(monkeypatch: Any) -> None:
     words = Words()
     one = share(words, max_memory_per_child=1000)
-    for size in (100, 950, 1500, 1600):
-        used.ru_maxrss = size
+    for size in (100, 950, 1000):
+        grown(monkeypatch, size)
         assert not one.spent(1, mean=0.1)
-    assert words == ["expiring", "overdue"]
+    assert words == ["expiring"]
+    grown(monkeypatch, 1001)
+    assert one.spent(2, mean=0.1)
+
+
+def test_one_that_grows_at_once_announces_its_end_too(monkeypatch: Any) -> None:
+    words = Words()
+    grown(monkeypatch, 1500)
+    assert share(words, max_memory_per_child=1000).spent(1, mean=0.1)
+    assert words == ["expiring"]
+
+
+def test_where_every_process_is_too_large_each_runs_a_task(monkeypatch: Any) -> None:
+    words = Words()
+    one = share(words, max_memory_per_child=1000)
+    grown(monkeypatch, 1500)
+    assert not one.spent(0, mean=0.1)
+    assert words == ["expiring"]
+    assert one.spent(1, mean=0.1)
