@@ -12,6 +12,7 @@ import select
 import stat
 from collections.abc import Iterable
 from hashlib import sha1
+from threading import RLock
 
 #: Seconds between looks of listeners whose bell cannot ring, and of all others, for what nobody rang the bell.
 POLL, SAFETY = 0.01, 1.0
@@ -35,8 +36,10 @@ class Bells:
     def __init__(self, folder: str, database: str) -> None:
         self.folder = folder
         self._database = database
-        #: Those that are kept open for ringing.
+        #: Those that are kept open for ringing. All threads share them: a number must not be closed while another
+        #: thread writes to it, for by then it may be somebody else's file.
         self._open: dict[str, int] = {}
+        self._lock = RLock()
 
     def path(self, name: str) -> str:
         """Where a bell is; the folder is made."""
@@ -81,48 +84,46 @@ class Bells:
 
     def ring(self, name: str) -> None:
         """Ring a bell, if anybody listens."""
-        number = self._open.get(name)
-        kept = number is not None
-        if number is None:
-            try:
-                number = os.open(self.path(name), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                return  # nobody listens
-            kept = name[0] in KEPT and len(self._open) < MOST_KEPT
+        with self._lock:
+            number = self._open.get(name)
+            if number is not None:
+                _ring(number)
+                return
+            number = self._for_ringing(name)
+            if number is None:
+                return
+            _ring(number)
+            if name[0] in KEPT and len(self._open) < MOST_KEPT:
+                self._open[name] = number
+            else:
+                os.close(number)
+
+    def _for_ringing(self, name: str) -> int | None:
         try:
-            os.write(number, b"!")
-        except (BlockingIOError, BrokenPipeError):
-            pass  # it is full of ringing; or nobody listens just now
-        if not kept:
-            os.close(number)
-        else:
-            self._open[name] = number
+            return os.open(self.path(name), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None  # nobody listens
 
     def ring_once(self, name: str) -> None:
-        """The same without keeping anything open; any thread may call."""
-        try:
-            number = os.open(self.path(name), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return  # nobody listens
-        try:
-            os.write(number, b"!")
-        except (BlockingIOError, BrokenPipeError):
-            pass  # as above
-        os.close(number)
+        """The same without keeping anything open."""
+        number = self._for_ringing(name)
+        if number is not None:
+            _ring(number)
+            os.close(number)
 
     def heard(self, name: str) -> bool:
         """Whether anybody listens to a bell."""
-        try:
-            os.close(os.open(self.path(name), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        except OSError:
-            return False
-        return True
+        number = self._for_ringing(name)
+        if number is not None:
+            os.close(number)
+        return number is not None
 
     def shut(self, name: str) -> None:
         """Close a bell; it can be opened again."""
-        number = self._open.pop(name, None)
-        if number is not None:
-            os.close(number)
+        with self._lock:
+            number = self._open.pop(name, None)
+            if number is not None:
+                os.close(number)
 
     def remove(self, name: str) -> None:
         """A bell is needed no more."""
@@ -137,7 +138,17 @@ class Bells:
         for name in list(self._open):
             self.shut(name)
 
-    forget = close
+    def forget(self) -> None:
+        """In a forked child: another thread of the parent may have had the lock."""
+        self._lock = RLock()
+        self.close()
+
+
+def _ring(number: int) -> None:
+    try:
+        os.write(number, b"!")
+    except (BlockingIOError, BrokenPipeError):
+        pass  # it is full of ringing; or nobody listens just now
 
 
 class Ear:

@@ -198,11 +198,16 @@ class Database:
 
     def close(self) -> None:
         """Close what is idle; the next use opens it again."""
-        idle, self._idle = self._idle, []
-        for link in idle:
-            link.close()
-        ears, self._ears = self._ears, {}
-        for name, ear in ears.items():
+        while self._idle:  # one by one: other threads may borrow meanwhile
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                break
+        while self._ears:
+            try:
+                name, ear = self._ears.popitem()
+            except KeyError:
+                break
             ear.close()
             self.bells.remove(name)
         self.bells.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from threading import RLock
 
 from celerylite.utils.polling import readable
 
@@ -15,19 +16,23 @@ class Waking:
     _wake_read: int
     #: None once it is closed: whoever is late with `wake` must not write into what the number means by then.
     _wake_write: int | None = None
+    #: Held while that number is used, and while it is closed; a signal handler may come in between.
+    _waking: RLock
 
     def _open_wake(self, alarm: int | None = None) -> None:
         self._alarms = () if alarm is None else (alarm,)
+        self._waking = RLock()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def wake(self) -> None:
         """End a wait; any thread and any signal handler may call."""
-        if self._wake_write is None:
-            return
-        try:
-            os.write(self._wake_write, b"w")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
+        with self._waking:
+            if self._wake_write is None:
+                return
+            try:
+                os.write(self._wake_write, b"w")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups already
 
     def _drain_wake(self) -> bool:
         """Whether somebody has called `wake` since the last time."""
@@ -52,7 +57,12 @@ class Waking:
             self._drain_wake()
 
     def _close_wake(self) -> None:
-        writing, self._wake_write = self._wake_write, None
-        if writing is not None:
-            os.close(writing)
-            os.close(self._wake_read)
+        with self._waking:
+            writing, self._wake_write = self._wake_write, None
+            if writing is not None:
+                os.close(writing)
+                os.close(self._wake_read)
+
+    def __del__(self) -> None:
+        if self._wake_write is not None:  # a part that nobody closes, or that could not be opened
+            self._close_wake()

@@ -82,10 +82,11 @@ class EventPipe:
             except BlockingIOError:
                 return
 
-    def close(self) -> None:
-        """Close both ends."""
-        os.close(self._in)
-        os.close(self._out)
+    def __del__(self) -> None:
+        # Not sooner: a thread that was given up may still write, and the number may be another file by then.
+        if hasattr(self, "_in"):  # it could be opened
+            os.close(self._in)
+            os.close(self._out)
 
 
 def _pipe() -> tuple[int, int]:

@@ -78,7 +78,6 @@ class OneProcess:
             self.housekeeping.stop()
             thread.join()
             self.news.stop()
-            self.pipe.close()
             self.broker.close()
             signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
 

@@ -113,3 +113,24 @@ def test_a_removed_bell_can_be_had_again(bells: Bells, ear: Ear) -> None:
     ear.hush()
     bells.ring("q.a")
     assert ear.wait(5)
+
+
+def test_a_bell_is_not_removed_while_another_thread_rings_it(
+    bells: Bells, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number might be somebody else's file by then: it failed with EBADF, or wrote into a stranger's socket."""
+    bells.ring("q.a")  # from now on it is kept open
+    write, removed = os.write, threading.Event()
+
+    def slow_write(number: int, data: bytes) -> int:
+        remover.start()
+        assert not removed.wait(0.05)
+        return write(number, data)
+
+    remover = threading.Thread(target=lambda: (bells.remove("q.a"), removed.set()))
+    monkeypatch.setattr("os.write", slow_write)
+    bells.ring("q.a")
+    monkeypatch.undo()
+    assert removed.wait(10)
+    assert not bells.heard("q.a")
+    assert not bells._open  # it would be closed twice

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -224,3 +226,15 @@ def test_context_mock_lets_errors_through() -> None:
         assert entered is mock
     with pytest.raises(KeyError), mock:
         raise KeyError
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no list of open files on this system")
+def test_workers_of_many_tests_leave_no_files_open(app: Any) -> None:
+    def open_files() -> int:
+        with start_worker(app, perform_ping_check=False):
+            pass
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    first = open_files()
+    assert [open_files() for _ in range(6)][-1] < first + 4  # it was two a worker

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,10 +12,8 @@ from celerylite.worker.event_pipe import EventPipe
 
 
 @pytest.fixture
-def pipe() -> Iterator[EventPipe]:
-    pipe = EventPipe()
-    yield pipe
-    pipe.close()
+def pipe() -> EventPipe:
+    return EventPipe()
 
 
 def read_all(pipe: EventPipe) -> list[bytes]:

@@ -43,7 +43,6 @@ def start(app: Any, broker: Recording) -> Iterator[Callable[..., News]]:
     yield make
     for news in started:
         news.stop()
-    pipe.close()
 
 
 def said(broker: Recording) -> list[str]:
