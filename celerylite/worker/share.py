@@ -57,7 +57,7 @@ class Share:
                 return True
             if left == 1 or left * mean < self._notice:
                 self._say("expiring")
-        return bool(self.memory) and self._too_large(self.memory, done)
+        return self.memory is not None and self._too_large(self.memory, done)
 
     def _too_large(self, limit: int, done: int) -> bool:
         """Whether it has grown beyond its limit. It runs one task at least: its successor may begin as large."""
