@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kombu.entity import Queue
 
+    from celerylite.brokers.mailbox import Address, Mailbox
     from celerylite.brokers.revoked_book import RevokedBook
     from celerylite.message import Message
 
@@ -383,6 +384,19 @@ class Broker(ABC):
 
     def check(self) -> None:  # noqa: B027 (most can only tell once they are connected)
         """Raise `ImproperlyConfigured` for what can never work, as far as that shows without a server."""
+
+    def mailbox(self, address: Address) -> Mailbox:
+        """Where the worker hears what is said to all workers; nothing is connected yet."""
+        from celerylite.brokers.kombu_mailbox import KombuMailbox  # lazy: only a worker's control process has one
+
+        return KombuMailbox(address)
+
+    def preload(self) -> None:  # noqa: B027 (not every broker has something to import late)
+        """Import what the processes of a worker will use, before they are forked.
+
+        What each imports for itself is in memory once a process, and so are the pages with the names that it has in
+        common with what was there: half a megabyte a process.
+        """
 
     def close(self) -> None:  # noqa: B027 (not every broker has something open)
         """Close what is open; the next use opens it again."""

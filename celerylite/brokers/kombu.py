@@ -241,6 +241,14 @@ class KombuBroker(Broker):
 
     # -- the other sides
 
+    def preload(self) -> None:
+        """Import what the processes of a worker will use, before they are forked."""
+        # Lazy: those who only send need none of it.
+        from celerylite.brokers import kombu_consumer, kombu_keeper, kombu_mailbox  # noqa: F401
+
+        if self.is_amqp:
+            from celerylite.brokers import amqp_inbox, amqp_window  # noqa: F401
+
     def consumer(self, queues: Sequence[str], *, serial: bool, lease: float, **options: Any) -> Consumer:
         """Start to consume these queues."""
         from celerylite.brokers.kombu_consumer import KombuConsumer

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from kombu.connection import Connection
     from kombu.entity import Queue
 
-    from celerylite.brokers.base import Broker
     from celerylite.message import Message
 
 
@@ -67,16 +66,3 @@ class Mailbox(ABC):
     @abstractmethod
     def close(self) -> None:
         """Hear nothing any more; `open` begins anew."""
-
-
-def mailbox_for(broker: Broker, address: Address) -> Mailbox:
-    """The mailbox of a worker that reads from this broker; nothing is connected yet."""
-    from celerylite.brokers.redis import RedisBroker  # lazy, as the others: only one of them is needed
-
-    if isinstance(broker, RedisBroker):
-        from celerylite.brokers.redis_mailbox import RedisMailbox
-
-        return RedisMailbox(broker, address)
-    from celerylite.brokers.kombu_mailbox import KombuMailbox
-
-    return KombuMailbox(address)

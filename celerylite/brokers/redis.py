@@ -47,6 +47,7 @@ from celerylite.utils.uuids import uuid, uuids
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
+    from celerylite.brokers.mailbox import Address, Mailbox
     from celerylite.brokers.revoked_book import RevokedBook
     from celerylite.message import Message
 
@@ -384,6 +385,17 @@ class RedisBroker(Broker):
 
     # -- the other sides
 
+    def preload(self) -> None:
+        """Import what the processes of a worker will use, before they are forked."""
+        from celerylite.brokers import (  # noqa: F401 (lazy: those who only send need none of it)
+            redis_access,
+            redis_consumer,
+            redis_keeper,
+            redis_mailbox,
+            redis_notebook,
+            redis_revoked,
+        )
+
     def consumer(self, queues: Sequence[str], *, serial: bool, lease: float, **options: Any) -> Consumer:
         """Start to consume these queues."""
         from celerylite.brokers.redis_consumer import RedisConsumer
@@ -395,6 +407,12 @@ class RedisBroker(Broker):
         from celerylite.brokers.redis_keeper import RedisKeeper
 
         return RedisKeeper(self, queues, lease=lease)
+
+    def mailbox(self, address: Address) -> Mailbox:
+        """A channel of its own, without kombu."""
+        from celerylite.brokers.redis_mailbox import RedisMailbox
+
+        return RedisMailbox(self, address)
 
     def finish_chord(self, chord: EndedChord, settlement: Settlement) -> list[Any]:
         """Send a chord's body in one script, unless that was done before."""

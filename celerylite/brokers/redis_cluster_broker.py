@@ -244,6 +244,12 @@ class ClusterBroker(RedisBroker):
 
     # -- the other sides
 
+    def preload(self) -> None:
+        """Import what the processes of a worker will use, before they are forked."""
+        from celerylite.brokers import redis_cluster_consumer, redis_cluster_keeper  # noqa: F401
+
+        super().preload()
+
     def consumer(self, queues: Sequence[str], *, serial: bool, lease: float, **options: Any) -> Consumer:
         """Start to consume these queues."""
         from celerylite.brokers.redis_cluster_consumer import ClusterConsumer

@@ -280,6 +280,11 @@ class SqliteBroker(Broker):
 
     # -- the other sides
 
+    def preload(self) -> None:
+        """Import what the processes of a worker will use, before they are forked."""
+        # Lazy: those who only send need none of it.
+        from celerylite.brokers import kombu_mailbox, sqlite_consumer, sqlite_keeper, sqlite_revoked  # noqa: F401
+
     def consumer(self, queues: Sequence[str], *, serial: bool, lease: float, **options: Any) -> Consumer:
         """Start to consume these queues."""
         from celerylite.brokers.sqlite_consumer import SqliteConsumer  # lazy: those who only send need none

@@ -190,6 +190,7 @@ class WorkController:
             self.app.broker.purge(self.options.queues)
         # What is wrong in the settings shows here, once, and not in every child.
         self.app.broker.check()
+        self.app.broker.preload()
         self.app.broker.close()
         self.app.backend  # noqa: B018
         if not self.app.conf.worker_disable_rate_limits:
@@ -244,6 +245,8 @@ class WorkController:
     # -- in processes
 
     def _run_processes(self) -> None:
+        # Lazy: a worker in a thread of somebody's tests needs none of it. Before the fork: see `Broker.preload`.
+        from celerylite.worker import control_process, task_child  # noqa: F401
         from celerylite.worker.parent import Parent
 
         self._pipe = EventPipe()

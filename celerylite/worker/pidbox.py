@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from celerylite import message as _message
-from celerylite.brokers.mailbox import Address, Mailbox, NoFanout, mailbox_for
+from celerylite.brokers.mailbox import Address, Mailbox, NoFanout
 from celerylite.message import Message
 from celerylite.utils.saferepr import saferepr
 from celerylite.worker import state as worker_state
@@ -59,7 +59,7 @@ class Pidbox:
         self.hostname = node.hostname
         self.state = ControlState(node.app, node.hostname, consumer or ConsumerView(node), node)
         worker_state.show(node)
-        self.mailbox = mailbox or mailbox_for(node.broker, self._address())
+        self.mailbox = mailbox or node.broker.mailbox(self._address())
         self.handlers = Panel.data
         #: Set once requests are heard, or the first try has failed.
         self.settled = threading.Event()

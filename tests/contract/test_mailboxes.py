@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from celerylite import Celery, brokers
-from celerylite.brokers.mailbox import Address, Mailbox, NoFanout, mailbox_for
+from celerylite.brokers.mailbox import Address, Mailbox, NoFanout
 from celerylite.message import Message, loads
 from tests.contract.places import Place, memory, redis, sqlite
 from tests.support.rabbitmq import RabbitServer
@@ -43,7 +43,7 @@ def box(app: Any) -> Iterator[Mailbox]:
     address = Address(
         f"{app.conf.control_exchange}.pidbox", lambda: app.control.mailbox.get_queue(HOST), app.connection_for_read
     )
-    box = mailbox_for(broker, address)
+    box = broker.mailbox(address)
     try:
         box.open()
     except NoFanout as exc:
