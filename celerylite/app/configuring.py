@@ -135,10 +135,13 @@ class Configuring:
         key_password: Any = None,
         cert: str | None = None,
         store: str | None = None,
-        digest: str | None = None,
+        digest: str = "sha256",
         serializer: str = "json",
     ) -> Any:
-        """Sign messages, and accept signed messages only; see `celerylite.security.setup_security`."""
+        """Sign messages, and accept signed messages only; see `celerylite.security.setup_security`.
+
+        As in Celery, `security_digest` is not read here: both sides must use the same digest.
+        """
         from celerylite.security import setup_security  # few need it
 
         return setup_security(allowed_serializers, key, key_password, cert, store, digest, serializer, app=self)

@@ -316,11 +316,11 @@ NAMESPACES: dict[str, Any] = Namespace(
     ),
     security=Namespace(
         __old__="celery_security_{0}",
-        certificate=Option(help="The certificate that messages are signed with."),
-        cert_store=Option(help="The directory of certificates that are trusted."),
-        key=Option(help="The private key."),
+        certificate=Option(help="The file of the certificate for security_key: how others know who has signed."),
+        cert_store=Option(help="Whose messages are trusted: a folder of certificates, or a pattern."),
+        key=Option(help="The file of the private key that messages are signed with (docs/security.md)."),
         key_password=Option(type="bytes", help="Its password."),
-        digest=Option("sha256", help="The digest of signatures."),
+        digest=Option("sha256", help="The digest of signatures (see docs/security.md)."),
     ),
     database=Namespace(
         url=Option(old="celery_result_dburi", help="The database for results; set result_backend instead."),

@@ -108,18 +108,17 @@ class ManagerMixin:
         return self.wait_for(*args, **kwargs)
 
     def join(self, r: Any, propagate: bool = False, max_retries: int = 10, **kwargs: Any) -> Any:
-        """The values of a result or of several; raises `AssertionError` when they do not come."""
+        """The values of a result or of several, in a list; an exception is a value unless `propagate`.
+
+        A try takes `timeout` seconds (None waits for ever). Raises `AssertionError` when values are missing after
+        `max_retries` of them.
+        """
         if self.no_join:
             return None
         results = r if isinstance(r, ResultSet) else self.app.ResultSet([r])
-        received: list[str] = []
-
-        def on_result(task_id: str, value: Any) -> None:
-            received.append(task_id)
-
         for tried in range(max_retries):
             try:
-                return results.get(callback=on_result, propagate=propagate, **kwargs)
+                return results.get(propagate=propagate, **kwargs)
             except (TimeoutError, exceptions.TimeoutError) as exc:
                 waiting = self.missing_results(results)
                 self.remark(

@@ -206,11 +206,17 @@ def test_others_may_be_allowed(signed_app: Callable[..., Celery]) -> None:
 
 
 def test_the_digest_of_the_settings_is_used(signed_app: Callable[..., Celery], people: People) -> None:
-    signed_app(security_digest="sha512").setup_security()
+    setup_security(app=signed_app(security_digest="sha512"))
     signed = dumps(DATA, serializer="auth")[2]
     assert people.serializer(digest="sha512").deserialize(signed) == DATA
     with pytest.raises(SecurityError, match="Bad signature"):
         people.serializer(digest="sha256").deserialize(signed)
+
+
+def test_the_apps_method_takes_sha256_as_celerys_does(signed_app: Callable[..., Celery], people: People) -> None:
+    """A project that has set another digest talks to Celery's workers, which take no notice."""
+    signed_app(security_digest="sha512").setup_security()
+    assert people.serializer(digest="sha256").deserialize(dumps(DATA, serializer="auth")[2]) == DATA
 
 
 def test_the_current_app_is_the_default(signed_app: Callable[..., Celery]) -> None:
@@ -247,7 +253,7 @@ def test_a_file_that_cannot_be_read_is_named(signed_app: Callable[..., Celery], 
 
 def test_an_unknown_digest(signed_app: Callable[..., Celery]) -> None:
     with pytest.raises(SecurityError, match="there is no digest 'sha257'"):
-        signed_app(security_digest="sha257").setup_security()
+        signed_app().setup_security(digest="sha257")
 
 
 def test_without_the_package(signed_app: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch) -> None:
