@@ -51,11 +51,15 @@ class RabbitSite(Site):
         return super().environment({**self.conf, **(conf or {})}, signals, {"TEST_BACKEND": "rpc://", **(env or {})})
 
 
+@pytest.fixture(scope="module")
+def vhost(rabbit_server: RabbitServer) -> str:
+    """The URL of a virtual host for this module: what it declares must not be there for other tests."""
+    return rabbit_server.new_vhost()
+
+
 @pytest.fixture
-def rabbit_site(
-    rabbit_server: RabbitServer, redis_url: str, tmp_path: Path, start_worker: Workers
-) -> Iterator[RabbitSite]:
-    site = RabbitSite(rabbit_server.url(), Ledger(tmp_path / "ledger"), start_worker, redis_url)
+def rabbit_site(vhost: str, redis_url: str, tmp_path: Path, start_worker: Workers) -> Iterator[RabbitSite]:
+    site = RabbitSite(vhost, Ledger(tmp_path / "ledger"), start_worker, redis_url)
     yield site
     site.close()
 
@@ -167,7 +171,7 @@ def test_workers_of_both_libraries_share_a_queue(rabbit_site: RabbitSite) -> Non
 
 
 def test_reply_queue_is_declared_as_celery_does(
-    rabbit_site: RabbitSite, rabbit_server: RabbitServer
+    rabbit_site: RabbitSite, rabbit_server: RabbitServer, vhost: str
 ) -> None:
     """Same arguments, or a message that went to one library's queue would find another's."""
     rows: list[str] = []
@@ -176,7 +180,8 @@ def test_reply_queue_is_declared_as_celery_does(
         client.tasks["t.add"].delay(1, 1)
         oid = client.thread_oid if lib == THEIRS else client.oid
         listed = rabbit_server.control(
-            "list_queues", "name", "durable", "auto_delete", "arguments", "--no-table-headers"
-        )
+            "list_queues", "-p", vhost.rpartition("/")[2], "name", "durable", "auto_delete", "arguments",
+            "--no-table-headers",
+        )  # fmt: skip
         rows += [line.partition("\t")[2] for line in listed.splitlines() if line.startswith(oid)]
     assert len(rows) == 2 and rows[0] == rows[1]

@@ -140,7 +140,7 @@ def test_example(name: str, request: pytest.FixtureRequest) -> None:
     require_binary()
     more = {}
     if name == "rabbitmq.py":
-        more["CELERY_BROKER_URL"] = request.getfixturevalue("rabbit_server").url()
+        more["CELERY_BROKER_URL"] = request.getfixturevalue("rabbit_server").new_vhost()
     if name == "redis_cluster.py":
         more["CELERY_BROKER_URL"] = request.getfixturevalue("redis_cluster").url
     if name.startswith("pydantic"):

@@ -331,11 +331,11 @@ def test_autoscale_goes_with_the_load(site: Site) -> None:
 def test_queues_come_and_go_on_rabbitmq(
     rabbit_server: Any, ledger: Ledger, start_worker: Workers
 ) -> None:
-    site = Site(rabbit_server.url(), ledger, start_worker)
+    site = Site(rabbit_server.new_vhost(), ledger, start_worker)
     conf = {"result_backend": "rpc://"}
     env = {**site.environment(conf), "TEST_BACKEND": "rpc://"}
     start_worker("tests.support.app", "-c", "1", "-Q", "pool-one", env=env)
-    client = make_app(OURS, rabbit_server.url(), "rpc://")
+    client = make_app(OURS, site.url, "rpc://")
     try:
         add, control = client.tasks["t.add"], client.control
         assert control.add_consumer("pool-two", exchange="pool-x", exchange_type="topic", routing_key="a.#", reply=True)

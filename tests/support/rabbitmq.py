@@ -149,7 +149,7 @@ class RabbitServer:
         return done.stdout
 
     def url(self, vhost: str = "/") -> str:
-        """A broker URL."""
+        """A broker URL; on a server that tests share, the default host is nobody's: see `new_vhost`."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost.replace('/', '%2f')}"
 
     def new_vhost(self) -> str:
