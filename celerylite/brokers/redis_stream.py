@@ -98,8 +98,17 @@ class RedisStream(Stream):
             return
         for reply in batch.replies:
             if isinstance(reply, ReplyError):
+                self._hear_out()
                 raise reply
         batch.then()
+
+    def _hear_out(self) -> None:
+        """Before a failure is told: the next batch has been written, and must not arrive after that."""
+        try:
+            while self._link is not None and self._link.unanswered:
+                self._link.read()
+        except (LinkError, OSError):
+            self._drop()
 
     def _publish(self, batch: Batch) -> None:
         self._broker.publish_many(batch.messages, retry=batch.retry, policy=batch.policy)
