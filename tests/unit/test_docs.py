@@ -13,7 +13,9 @@ import pytest
 from celerylite.bin.celery import COMMANDS, celery
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("contrib/**/*.md")]
+)
 
 
 def generator() -> ModuleType:
@@ -57,8 +59,36 @@ def test_commands_and_their_options_are_in_the_page(name: str) -> None:
     assert missing <= {"--force", "--queues", "--exclude-queues"}
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link into the page may name: its headings as GitHub writes them, and named anchors."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = set(re.findall(r'<a name="([^"]+)">', text))
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        numbered = (f"{slug}-{number}" if number else slug for number in range(len(text)))
+        found.add(next(name for name in numbered if name not in found))
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
-    local = [target for target in targets if "://" not in target]
-    assert [target for target in local if not (page.parent / target).exists()] == []
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL))
+    local = [link.partition("#") for link in links if "://" not in link]
+    assert [path for path, _, _ in local if not (page.parent / path).exists()] == []
+    dead = [
+        f"{path}#{anchor}" for path, _, anchor in local
+        if anchor and anchor not in anchors(page.parent / path if path else page)
+    ]  # fmt: skip
+    assert dead == []
+
+
+@pytest.mark.parametrize("start", ["README.md", "docs/index.md"])
+def test_every_page_is_listed(start: str) -> None:
+    page = ROOT / start
+    listed = {(page.parent / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())}
+    assert {each.name for each in ROOT.glob("docs/*.md")} - {path.name for path in listed} <= {"index.md"}
+
+
+def test_commands_are_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}`" not in text] == []
