@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 from pdb import Pdb
 from types import FrameType
 from typing import Any, TextIO
@@ -31,8 +32,14 @@ Type `exit` in session to continue.
 SESSION_STARTED = "{self.ident}: Now in session with {self.remote_addr}."
 SESSION_ENDED = "{self.ident}: Session with {self.remote_addr} ended."
 
-#: The session of this process, while there is one.
-_current: Rdb | None = None
+
+class _Current(threading.local):
+    """The session of this thread, while there is one: tasks in threads are debugged one beside the other."""
+
+    session: Rdb | None = None
+
+
+_current = _Current()
 
 
 class Rdb(Pdb):
@@ -84,10 +91,9 @@ class Rdb(Pdb):
         self._close_session()
 
     def _close_session(self) -> None:
-        global _current
         if self.active:
             self.active = False
-            _current = None
+            _current.session = None
             self._handle.close()
             self._client.close()
             self.say(SESSION_ENDED.format(self=self))
@@ -108,11 +114,10 @@ class Rdb(Pdb):
 
 
 def debugger() -> Rdb:
-    """The session of this process; waits for a client where there is none."""
-    global _current
-    if _current is None:
-        _current = Rdb()
-    return _current
+    """The session of this thread; waits for a client where there is none."""
+    if _current.session is None:
+        _current.session = Rdb()
+    return _current.session
 
 
 def set_trace(frame: FrameType | None = None) -> None:

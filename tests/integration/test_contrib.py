@@ -6,7 +6,7 @@ import importlib
 import io
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,15 +26,18 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="module")
-def worker(module_site: Site) -> WorkerProcess:
+def start_worker(site: Site, *args: str) -> WorkerProcess:
     more = {"CELERY_RDB_PORT": str(free_port()), "CELERY_RDB_HOST": "127.0.0.1"}
-    env = module_site.environment(env=more)
-    return module_site.workers("tests.support.contrib_app", "-c", "2", "-n", "w1@h", env=env)
+    return site.workers("tests.support.contrib_app", "-c", "2", *args, env=site.environment(env=more))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(module_site: Site) -> WorkerProcess:
+    return start_worker(module_site, "-n", "w1@h")
 
 
 @pytest.fixture(scope="module")
-def client(module_site: Site, worker: WorkerProcess) -> Any:
+def client(module_site: Site) -> Any:
     return module_site.client()
 
 
@@ -98,29 +101,28 @@ class Session:
         self.socket.sendall(f"{line}\n".encode())
 
 
-def ports(worker: WorkerProcess, count: int) -> list[int]:
-    """Where the debugger has waited so far, once it has `count` times."""
-    return [int(found[1]) for found in worker.wait_log(r"Ready to connect: telnet 127\.0\.0\.1 (\d+)", 20, count)]
+READY = r"Ready to connect: telnet 127\.0\.0\.1 (\d+)"
 
 
 @pytest.fixture
-def listening(worker: WorkerProcess) -> Iterator[Any]:
-    """Calls tasks that stop for a debugger, and gives the ports where it waits for them."""
-    before = len(re.findall("Ready to connect", worker.log()))
+def connect(worker: WorkerProcess) -> Iterator[Callable[..., list[Session]]]:
+    """Waits until so many more tasks stand in the debugger of a worker, and gives a session with each."""
+    known = {worker: len(re.findall(READY, worker.log()))}
     sessions: list[Session] = []
 
-    def open_all(count: int) -> list[Session]:
-        sessions.extend(Session(port) for port in ports(worker, before + count)[before:])
+    def connect(count: int, to: WorkerProcess = worker) -> list[Session]:
+        before = known.get(to, 0)
+        sessions.extend(Session(int(found[1])) for found in to.wait_log(READY, 20, before + count)[before:])
         return sessions
 
-    yield open_all
+    yield connect
     for session in sessions:
         session.socket.close()
 
 
-def test_a_variable_is_looked_at_and_changed(client: Any, listening: Any) -> None:
+def test_a_variable_is_looked_at_and_changed(client: Any, connect: Any) -> None:
     result = client.send_task("c.debugged", (20,))
-    (session,) = listening(1)
+    (session,) = connect(1)
     assert "contrib_app.py" in session.read()
     session.say("p number + 1")
     assert session.read().startswith("21\n")
@@ -132,26 +134,39 @@ def test_a_variable_is_looked_at_and_changed(client: Any, listening: Any) -> Non
 
 @pytest.mark.parametrize("end", ["exit", None])
 def test_the_task_goes_on_when_the_session_ends(
-    client: Any, listening: Any, worker: WorkerProcess, end: str | None
+    client: Any, connect: Any, worker: WorkerProcess, end: str | None
 ) -> None:
     result = client.send_task("c.debugged", (1,))
-    (session,) = listening(1)
+    (session,) = connect(1)
     session.read()
     session.say(end) if end else session.socket.close()
     assert result.get(timeout=20) == 1
     worker.wait_log(r"Session with 127\.0\.0\.1:\d+ ended", 20)
 
 
-def test_two_task_processes_have_a_port_each(client: Any, listening: Any) -> None:
-    results = [client.send_task("c.debugged", (number,)) for number in (1, 2)]
-    sessions = listening(2)
+def each_has_a_session(sessions: list[Session], results: list[Any]) -> None:
+    """Both stand in the debugger at once, and neither hears what the other is told."""
     assert len({session.socket.getpeername() for session in sessions}) == 2
+    for line in (None, "number *= 10"):
+        for session in sessions:
+            session.say(line) if line else None
+            session.read()
     for session in sessions:
-        session.read()
-        session.say("number *= 10")
-        session.read()
         session.say("c")
     assert sorted(result.get(timeout=20) for result in results) == [10, 20]
+
+
+def test_two_task_processes_have_a_session_each(client: Any, connect: Any) -> None:
+    results = [client.send_task("c.debugged", (number,)) for number in (1, 2)]
+    each_has_a_session(connect(2), results)
+
+
+@pytest.mark.skipif(OURS == THEIRS, reason="Celery has one session for all threads")
+def test_two_threads_have_a_session_each(client: Any, connect: Any, module_site: Site) -> None:
+    threads = start_worker(module_site, "-n", "threads@h", "-P", "threads", "-Q", "threads")
+    results = [client.send_task("c.debugged", (number,), queue="threads") for number in (1, 2)]
+    each_has_a_session(connect(2, threads), results)
+    threads.terminate()
 
 
 # -- the manager
