@@ -36,6 +36,10 @@ class Executor(ABC):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until nothing runs; False when the time was up."""
 
+    def drain(self, tell: Callable[[int], None]) -> None:
+        """Wait until nothing runs; `tell` hears how many functions still do, now and each time that they are fewer."""
+        self.join()
+
 
 class BasePool:
     """Celery's name for what third parties look for; celerylite's executors are `Executor`s."""

@@ -133,6 +133,15 @@ class ThreadExecutor(Executor):
         with self._changed:
             return self._changed.wait_for(lambda: self._free == self.slots, timeout)
 
+    def drain(self, tell: Callable[[int], None]) -> None:
+        """Wait until nothing runs; `tell` hears how many functions still do, now and each time that they are fewer."""
+        told: int | None = None
+        while told != 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self.slots - self._free != told)  # noqa: B023 (asked at once)
+                told = self.slots - self._free
+            tell(told)
+
 
 def _raise_in(thread: threading.Thread, exception: type[BaseException] | None) -> None:
     """Raise an exception in another thread; None takes back one that was sent and has not arrived."""

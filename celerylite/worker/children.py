@@ -71,6 +71,10 @@ class Child:
     #: Whether it was told to end after its task, and whether it has said that it runs nothing any more.
     retiring: bool = False
     idle: bool = False
+    #: How many tasks it still runs, once it takes no others: threads end one by one.
+    running: int | None = None
+    #: How many slots it was told to have, since others run tasks that they began before; None is as many as there are.
+    room: int | None = None
 
     def end(self) -> None:
         """Ask it to end after its task."""

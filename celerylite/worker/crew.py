@@ -62,8 +62,12 @@ class Crew:
     # -- how many
 
     def at_work(self) -> list[Child]:
-        """Who fetches and runs tasks, or still runs one."""
-        return [child for child in self.members.values() if not child.standby and not child.idle]
+        """Who fetches and runs tasks, or still runs one; of those with threads, who fetches."""
+        return [
+            child
+            for child in self.members.values()
+            if not child.standby and not child.idle and child.running is None
+        ]
 
     def all_ready(self) -> bool:
         """Whether as many as are wanted have said that they are ready."""
@@ -78,7 +82,17 @@ class Crew:
                 successor.line.send(go=True)
             elif not self._start(standby=False):
                 return
+        self._share_slots()
         self._prepare()
+
+    def _share_slots(self) -> None:
+        """The successor of a process with threads begins with the slots that the old one does not need any more."""
+        leaving = sum(child.running or 0 for child in self.members.values() if not child.idle)
+        for child in self.at_work():
+            room = max(0, self.board.size() - leaving)
+            if child.room != room and (leaving or child.room is not None):
+                child.room = room
+                child.line.send(directive={"directive": "concurrency", "slots": room})
 
     def _successor(self) -> Child | None:
         """Who stands by, rather one who is ready."""
@@ -166,6 +180,8 @@ class Crew:
             child.expiring = True
         if "idle" in message:
             child.idle = True
+        if "running" in message:
+            child.running = int(str(message["running"]))
 
     # -- death
 

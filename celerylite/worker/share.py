@@ -45,17 +45,17 @@ class Share:
         """The process has started: from here on a successor would take as long."""
         self._notice = max(NOTICE, STARTS * (uptime() - self._born))
 
-    def left(self, done: int) -> int:
+    def left(self, begun: int) -> int:
         """How many tasks may still be taken."""
-        return max(0, self.most - done) if self.most else sys.maxsize
+        return max(0, self.most - begun) if self.most else sys.maxsize
 
-    def spent(self, done: int, mean: float) -> bool:
-        """Whether the process has to end now, after `done` tasks of `mean` seconds."""
+    def spent(self, done: int, mean: float, at_once: int = 1) -> bool:
+        """Whether the process has to end now, after `done` tasks of `mean` seconds, of which it runs some `at_once`."""
         if self.most:
             left = self.most - done
             if left <= 0:
                 return True
-            if left == 1 or left * mean < self._notice:
+            if left <= at_once or left * mean < self._notice * at_once:
                 self._say("expiring")
         return self.memory is not None and self._too_large(self.memory, done)
 

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers
 from celerylite.concurrency import prefork
@@ -56,7 +56,9 @@ def run_task_child(
     prefork.process_initializer(app, options.hostname)
     status = 0
     try:
-        process.run(lambda: _tell(line, "ready"), lambda: _tell(line, "idle"))
+        process.run(
+            lambda: _tell(line, "ready"), lambda: _tell(line, "idle"), lambda running: _tell(line, "running", running)
+        )
         status = EX_FAILURE if process.cold else 0
     finally:
         if limits is not None:
@@ -81,8 +83,8 @@ def _run_exit_hooks() -> None:
         pool.run_exit_hooks()
 
 
-def _tell(line: Line, word: str) -> None:
-    line.send(**{word: True})
+def _tell(line: Line, word: str, value: Any = True) -> None:
+    line.send(**{word: value})
 
 
 def _handle_signals(process: TaskProcess, board: Board, slot: int) -> None:

@@ -44,6 +44,8 @@ request_logger = logging.getLogger("celery.worker.request")
 
 #: Seconds that a fetch waits before the loop looks round; signals and messages end the wait at once.
 WAIT = 60.0
+#: Seconds between looks at what the parent has told while all slots are busy.
+LOOK = 0.1
 #: Full batches of this size and more are followed by another: it is asked for while their last quarter runs. Waiting
 #: for it took 14 µs a task.
 AHEAD = 8
@@ -75,7 +77,8 @@ class TaskProcess:
         self.hearing = Hearing(app, self.directives, board, line, self.stop)
         self.hearing.begin(options.queues)
         self.stopping = False
-        self.done = 0
+        #: How many tasks were handed to a slot, and how many have ended.
+        self.begun = self.done = 0
         self.pace = Pace(self.directives.prefetch or options.prefetch or options.fetch_max)
         self.directives.on("prefetch", lambda directive: self.pace.bound(directive["most"]))
         self.consumer = broker.consumer(
@@ -119,11 +122,15 @@ class TaskProcess:
     # -- the loop
 
     def run(
-        self, on_ready: Callable[[], None] = lambda: None, on_idle: Callable[[], None] = lambda: None
+        self,
+        on_ready: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
+        on_fewer: Callable[[int], None] = lambda running: None,
     ) -> None:
         """Work until `stop` is called, the parent is gone or this process has run its share of tasks.
 
-        `on_ready` is called before the first fetch, `on_idle` when nothing runs any more, before the goodbyes.
+        `on_ready` is called before the first fetch, `on_idle` when nothing runs any more, before the goodbyes;
+        `on_fewer`, after the last fetch, with the number of tasks that still run.
         """
         self.board.set_consumer(self.first_slot, self.consumer.id)
         try:
@@ -138,7 +145,7 @@ class TaskProcess:
             self._retire_if_due()  # one that runs a single task needs a successor from the beginning
             while not self.stopping:
                 self._round()
-            self.executor.join()
+            self.executor.drain(on_fewer)
             if self.events is not None:
                 self.events.flush()
             if self.consumer.counting:
@@ -157,11 +164,15 @@ class TaskProcess:
             return
         if self.events is not None:
             self.events.flush()
-        room = self.executor.free() or self.executor.wait_free(1.0)
+        room = self.executor.free() or self.executor.wait_free(LOOK)
         if room <= 0:
             return
+        left = self.share.left(self.begun)
+        if not left:
+            self.stop()  # threads run the last of its tasks; who comes after it goes on
+            return
         self.hearing.follow(self.consumer, self.broker)
-        most = min(self.pace.batch() if self.serial else room, self.share.left(self.done))
+        most = min(self.pace.batch() if self.serial else room, left)
         deliveries = self.consumer.fetch(most, WAIT)
         if self.serial and len(deliveries) > 1:  # with threads nothing waits: all are started at once
             self._set_last(_number(deliveries[-1]))
@@ -185,7 +196,7 @@ class TaskProcess:
 
     def _prepare(self, behind: int) -> None:
         """Ask for the next batch, of which nothing runs before the `behind` messages that are here."""
-        most = min(self.pace.batch(), self.share.left(self.done + behind))
+        most = min(self.pace.batch(), self.share.left(self.begun + behind))
         if most:
             self.consumer.prepare(most, self._set_last)
 
@@ -201,6 +212,7 @@ class TaskProcess:
             return
         if request is None:
             return
+        self.begun += 1
         if self.serial:
             self.perform(request, 0)
         else:
@@ -351,7 +363,7 @@ class TaskProcess:
         return True
 
     def _retire_if_due(self) -> None:
-        if self.share.limited and self.share.spent(self.done, self.pace.mean):
+        if self.share.limited and self.share.spent(self.done, self.pace.mean, self.executor.slots):
             self.stop()
 
 

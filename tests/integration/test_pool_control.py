@@ -286,6 +286,27 @@ def test_max_tasks_per_child_leaves_no_gap_and_runs_no_more_than_its_share(site:
     assert len(shares) == len(set(shares)) == 6
 
 
+def test_threads_are_replaced_one_by_one(site: Site) -> None:
+    """A long task of the old process keeps one slot from its successor, and not all of them."""
+    scene = Scene(site, "-P", "threads", "-c", "3", "--max-tasks-per-child", "4")
+    long = scene.start(2)
+    short = [scene.tasks["t.work"].delay() for _ in range(5)]  # two more in the old process, three in the next one
+    assert {result.get(timeout=20) for result in short} == {"worked"}
+    # One of the long tasks ends: the successor has two slots.
+    site.open("gate")
+    wait_for(lambda: any(result.ready() for result in long), 20, "one of the long tasks to end")
+    others = scene.start(2, gate="other")
+    last = scene.tasks["t.work"].delay()
+    assert len(scene.say("active")) == 3
+    assert site.ledger.count("start", last.id) == 0
+    site.open("gate")
+    assert last.get(timeout=20) == "worked"
+    scene.finish(others, gate="other")
+    shares = Counter(event.pid for event in site.ledger.events("start"))
+    assert max(shares.values()) <= 4 and sum(shares.values()) == 10
+    assert "exited with" not in scene.worker.log()
+
+
 def test_short_tasks_in_small_shares(site: Site) -> None:
     """Successor follows successor; all tasks run, none in a process that has had its share."""
     scene = Scene(site, "-c", "2", "--max-tasks-per-child", "10")

@@ -71,3 +71,21 @@ def test_slots_that_are_too_many_end_with_what_they_run(gate: Gate) -> None:
     last.open()
     assert executor.join(20)
     executor.close()
+
+
+def test_it_tells_how_many_still_run(gate: Gate) -> None:
+    executor = ThreadExecutor(2)
+    first = Gate()
+    executor.submit(first.run)
+    executor.submit(gate.run)
+    told: list[int] = []
+    gates = {2: first, 1: gate}
+
+    def tell(running: int) -> None:
+        told.append(running)
+        if running:
+            gates[running].open()
+
+    executor.drain(tell)
+    assert told == [2, 1, 0]
+    executor.close()

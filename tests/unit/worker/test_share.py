@@ -51,6 +51,15 @@ def test_a_last_long_task_is_announced_before_it_starts() -> None:
     assert words == ["expiring"]
 
 
+def test_threads_run_their_last_tasks_at_once() -> None:
+    words = Words()
+    one = share(words, max_tasks_per_child=100)
+    assert not one.spent(50, mean=1.0, at_once=10)
+    assert words == []
+    one.spent(90, mean=1.0, at_once=10)
+    assert words == ["expiring"]
+
+
 def grown(monkeypatch: Any, size: int) -> None:
     monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=size))
 
