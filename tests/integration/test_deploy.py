@@ -249,12 +249,13 @@ def test_systemd_knows_every_line(tmp_path: Path) -> None:
     program.chmod(0o755)
     for path in UNITS:
         (tmp_path / path.name).write_text(path.read_text().replace(recipes.PROGRAM, str(program)))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", *(str(tmp_path / path.name) for path in UNITS)], capture_output=True, text=True
-    )
+    (tmp_path / "broken.service").write_text(f"[Service]\nExecStart={program}\nWatchdogsSec=1\n")
+    units = [str(path) for path in sorted(tmp_path.glob("*.service"))]
+    said = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True).stderr
+    if "WatchdogsSec" not in said:
+        pytest.skip(f"systemd-analyze does not work here: {said}")
     # It also looks at what the units need of this machine, which may be no systemd's.
-    about_ours = [line for line in done.stderr.splitlines() if "celerylite" in line]
-    assert about_ours == []
+    assert [line for line in said.splitlines() if "celerylite" in line and "broken" not in line] == []
 
 
 @pytest.mark.slow
@@ -283,15 +284,17 @@ class Service:
         self.heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.heard.bind(str(directory / "notify"))
         self.heard.settimeout(30)
-        if "WatchdogSec" in self.unit:
-            environment |= {"NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "1000000"}
+        self.words: list[str] = []
+        if self.unit["Type"] == ["notify"]:
+            watchdog = seconds(self.unit["WatchdogSec"][0])
+            environment |= {"NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": str(watchdog * 1_000_000)}
         argv = [sys.executable, "-m", "celerylite", *recipes.unit_command(self.unit, environment)]
         self.process: WorkerProcess = workers(None, argv=argv, env=environment, cwd=PROJECT, ready=False)
 
-    def wait_word(self, wanted: str) -> None:
-        """Read until systemd would have heard this."""
-        while wanted not in self.heard.recv(200).decode().splitlines():
-            pass
+    def wait_word(self, wanted: str, count: int = 1) -> None:
+        """Read until systemd would have heard this so often."""
+        while self.words.count(wanted) < count:
+            self.words += self.heard.recv(200).decode().splitlines()
 
     def stop(self) -> int:
         """What `systemctl stop` does first; returns the exit status."""
@@ -325,7 +328,7 @@ def test_a_worker_as_a_service(services: Any, redis_url: str, name: str) -> None
         assert service.unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
         service.process.signal(signal.SIGHUP)
         service.wait_word("RELOADING=1")
-        service.wait_word("READY=1")
+        service.wait_word("READY=1", 2)
         assert client.send_task("proj.tasks.add", (2, 4)).get(timeout=20) == 6
     assert service.stop() == 0
     service.wait_word("STOPPING=1")
