@@ -39,7 +39,7 @@ class Worker(WorkController):
         self.app.broker  # noqa: B018 (an unknown transport is told with a sentence; the banner would raise kombu's KeyError)
         if not self.quiet and not self.app.conf.worker_log_json:  # then every line shall be JSON
             self._emit_banner()
-        _state._set_task_join_will_block(self.pool == "solo")  # task processes say so themselves
+        _state._set_task_join_will_block(self.pool_cls == "solo")  # task processes say so themselves
         platforms.set_process_title("celeryd", self.hostname)
         if self.redirect_stdouts and not self._handled_logging:
             self.app.log.redirect_stdouts(self.redirect_stdouts_level)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
+    from celerylite.worker.consumer import Consumer
     from celerylite.worker.directives import Directives
     from celerylite.worker.event_pipe import EventPipe
+    from celerylite.worker.extension import Extension
     from celerylite.worker.health import Health
     from celerylite.worker.options import WorkerOptions
 
@@ -45,7 +47,8 @@ class ControlProcess:
         directives: Directives,
         pipe: EventPipe,
         health: Health | None = None,
-        consumer: Any = None,
+        consumer: Consumer | None = None,
+        extension: Extension | None = None,
     ) -> None:
         self.board = board
         self.line = line
@@ -60,6 +63,7 @@ class ControlProcess:
         self.node.news = self.news
         self.housekeeping.news = self.news
         self.pidbox = Pidbox(self.node, consumer)
+        self.extension = extension
 
     def run(self) -> int:
         """Work until the parent says stop, or is gone and the task processes are too."""
@@ -74,7 +78,10 @@ class ControlProcess:
         self.news.start()
         self.pidbox.start()
         self.node.autoscaler = start_autoscaler(self.node)
-        self.line.send(ready=True)
+        if self.extension is not None:
+            self.extension.start(self.node, self._say_ready)
+        else:
+            self._say_ready()
         while True:
             messages = self.line.receive()
             if messages is None:
@@ -82,6 +89,9 @@ class ControlProcess:
                 break
             if any(self._handle(message) for message in messages):
                 break
+        if self.extension is not None:
+            self.extension.close()
+            self.extension.join()
         if self.node.autoscaler is not None:
             self.node.autoscaler.stop()
         self.pidbox.stop()
@@ -89,6 +99,9 @@ class ControlProcess:
         thread.join(10)
         self.news.stop()
         return 0
+
+    def _say_ready(self) -> None:
+        self.line.send(ready=True)
 
     def _handle(self, message: dict[str, Any]) -> bool:
         """One word of the parent; True to stop."""
@@ -107,6 +120,8 @@ class ControlProcess:
             self.road.hear(message["answer"])
         if "disown" in message:
             self.housekeeping.keeper.disown(message["disown"])
+        if "closing" in message and self.extension is not None:
+            self.extension.close(message["cold"])
         return "stop" in message
 
     def _settled(self, loss: Loss) -> None:

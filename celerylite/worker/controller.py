@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from celerylite import brokers, concurrency, signals
 from celerylite.exceptions import ImproperlyConfigured
 from celerylite.platforms import EX_FAILURE, EX_OK
+from celerylite.utils.imports import symbol_by_name
 from celerylite.utils.nodenames import default_nodename, node_format
 from celerylite.worker.autoscale import limits_of
 from celerylite.worker.consumed import declare_queues, define_queues
+from celerylite.worker.consumer import Consumer
 from celerylite.worker.directives import Directives
 from celerylite.worker.event_pipe import EventPipe
 from celerylite.worker.health import Health
@@ -30,10 +32,15 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.worker.board import Board
     from celerylite.worker.children import Line
+    from celerylite.worker.extension import Extension
     from celerylite.worker.node import Node
+    from celerylite.worker.request import Request
     from celerylite.worker.task_process import TaskProcess
 
 logger = logging.getLogger("celery.worker")
+#: The setting's ways to say that our own consumer is meant.
+CONSUMERS = (None, "celerylite.worker.consumer:Consumer", "celery.worker.consumer:Consumer")
+
 connection_logger = logging.getLogger("celery.worker.consumer.connection")
 
 
@@ -52,7 +59,12 @@ class WorkController:
         self.steps: list[Any] = []
         self._parent: Any = None
         self.health: Any = None
-        #: For remote control, in a worker within one process; else the control process has it.
+        #: For the project's steps: their blueprint and timer, and what grows and shrinks the worker once it runs.
+        self.blueprint: Any = None
+        self.timer: Any = None
+        self.hub: Any = None
+        self.pool: Any = None
+        #: For remote control and steps, in a worker within one process; else the control process has it.
         self.node: Node | None = None
         self._task_process: TaskProcess | None = None
         self._stop_wanted = False
@@ -61,6 +73,8 @@ class WorkController:
         self.on_before_init(**kwargs)
         self.setup_defaults(**kwargs)
         self.on_after_init(**kwargs)
+        self.consumer = self._make_consumer()
+        self.extension = self._make_extension(kwargs)
 
     # -- settings
 
@@ -116,9 +130,9 @@ class WorkController:
         self.schedule_filename = schedule_filename or conf.beat_schedule_filename
         self.scheduler = scheduler or scheduler_cls or conf.beat_scheduler
         self.task_events = _first(task_events, conf.worker_send_task_events)
-        self.pool = self.pool_cls = _pool_name(pool or pool_cls or conf.worker_pool)
+        self.pool_cls = _pool_name(pool or pool_cls or conf.worker_pool)
         self.concurrency = _concurrency(concurrency or conf.worker_concurrency)
-        if self.pool == "solo":
+        if self.pool_cls == "solo":
             self.autoscale = None  # there is nothing to scale
         if self.autoscale is not None:
             self.concurrency = max(1, self.autoscale[1])
@@ -127,8 +141,8 @@ class WorkController:
         self.options = WorkerOptions(
             hostname=self.hostname,
             queues=list(self.app.amqp.queues.consume_from),
-            concurrency=1 if self.pool == "solo" else self.concurrency,
-            pool=self.pool,
+            concurrency=1 if self.pool_cls == "solo" else self.concurrency,
+            pool=self.pool_cls,
             prefetch=self._prefetch(prefetch_multiplier, disable_prefetch),
             fetch_max=conf.worker_fetch_max,
             long_task=conf.worker_long_task,
@@ -180,6 +194,33 @@ class WorkController:
         self.app.loader.import_default_modules()
         self.app.finalize()
 
+    # -- the project's own parts
+
+    def _make_consumer(self) -> Consumer:
+        name = self.app.conf.worker_consumer
+        cls = Consumer if name in CONSUMERS else symbol_by_name(name)
+        return cls(app=self.app, hostname=self.hostname, controller=self, worker_options=self.options)
+
+    def _make_extension(self, kwargs: dict[str, Any]) -> Extension | None:
+        """None where the project has no steps: then nothing of them is even imported."""
+        if not any(self.app.steps.values()):
+            return None
+        from celerylite.worker.extension import Extension
+
+        return Extension(self, kwargs)
+
+    @property
+    def state(self) -> Any:
+        """`celerylite.worker.state`."""
+        from celerylite.worker import state
+
+        return state
+
+    @property
+    def active_requests(self) -> list[Request]:
+        """What runs now, for steps: requests with `time_start`."""
+        return list(self.state.active_requests)
+
     # -- the life of a worker
 
     def start(self) -> None:
@@ -201,7 +242,7 @@ class WorkController:
         notifier = Notifier.from_environment() if in_main_thread() else None
         self.health = Health(self.health_port, self.heartbeat_file, notifier)
         try:
-            if self.pool == "solo" or (self.pool == "threads" and not in_main_thread()):
+            if self.pool_cls == "solo" or (self.pool_cls == "threads" and not in_main_thread()):
                 self._run_here()
             else:
                 self._run_processes()
@@ -229,6 +270,8 @@ class WorkController:
             self._parent.warm()
         if self._task_process is not None:
             self._task_process.stop()
+            if self.extension is not None:
+                self.extension.close()
 
     def terminate(self, in_sighandler: bool = False) -> None:
         """Cold shutdown: running tasks have `worker_soft_shutdown_timeout` seconds, then they are ended."""
@@ -240,6 +283,8 @@ class WorkController:
             )
         if self._parent is not None:
             self._parent.cold(timeout)
+        elif self.extension is not None:
+            self.extension.close(terminate=True)
         self.stop(in_sighandler)
 
     # -- in processes
@@ -272,7 +317,9 @@ class WorkController:
 
         define_queues(self.app, self.directives)
         declare_queues(self.app, self.directives.queues)
-        control = ControlProcess(self.app, self.options, board, line, self.directives, self._pipe, self.health)
+        control = ControlProcess(
+            self.app, self.options, board, line, self.directives, self._pipe, self.health, self.consumer, self.extension
+        )
         return control.run()
 
     def _beat_child(self, line: Line) -> int:
@@ -335,7 +382,8 @@ class WorkController:
         return self.hostname
 
     def __repr__(self) -> str:
-        return f"<Worker: {self.hostname}>"
+        state = f" ({self.blueprint.human_state()})" if self.blueprint is not None else ""
+        return f"<Worker: {self.hostname}{state}>"
 
 
 def _pool_name(pool: Any) -> str:

@@ -160,7 +160,7 @@ class Node:
             info = {"id": running.task_id, "name": running.name, "type": running.name, "args": [], "kwargs": {}}
         info.update(
             hostname=self.hostname,
-            time_start=time.time() - (uptime() - running.since),
+            time_start=_clock_time(running.since),
             acknowledged=running.acked,
             worker_pid=abs(running.pid),
         )
@@ -173,10 +173,17 @@ class Node:
         if not running.whole:
             return None
         try:
-            return Request.from_message(None, decode(running.raw), self.options.accept, self.hostname)
+            request = Request.from_message(None, decode(running.raw), self.options.accept, self.hostname)
         except Exception as exc:  # a border: the task process may be writing the next message just now
             logger.debug("Not readable on the board: %r", exc)
             return None
+        request.time_start = _clock_time(running.since)
+        return request
+
+
+def _clock_time(since: float) -> float:
+    """A moment of `uptime` as one of `time.time`."""
+    return time.time() - (uptime() - since)
 
 
 class LineRoad:

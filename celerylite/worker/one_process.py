@@ -27,6 +27,10 @@ from celerylite.worker.task_process import TaskProcess
 
 if TYPE_CHECKING:
     from celerylite.worker.controller import WorkController
+    from celerylite.worker.extension import Extension
+
+#: Seconds between looks whether the worker shall end, while its steps start.
+LOOK = 0.1
 
 
 class OneProcess:
@@ -35,7 +39,7 @@ class OneProcess:
     def __init__(self, worker: WorkController) -> None:
         self.worker = worker
         app, options = worker.app, worker.options
-        executor = concurrency.get_implementation(worker.pool)(options.concurrency)
+        executor = concurrency.get_implementation(worker.pool_cls)(options.concurrency)
         self.board, places = make_board(options)
         self._most = len(places[0])
         self.board.use(range(executor.slots))
@@ -50,7 +54,7 @@ class OneProcess:
         self.pipe = EventPipe()
         self.news = self.node.news = self.housekeeping.news = News(self.node, self.pipe)
         self.process.watch(Emitter(self.pipe, at_once=True))
-        self.pidbox = Pidbox(self.node, None)
+        self.pidbox = Pidbox(self.node, worker.consumer)
 
     def run(self) -> None:
         """Work until stopped."""
@@ -66,12 +70,17 @@ class OneProcess:
         beat = self._beat() if worker.beat else None
         try:
             declare_queues(worker.app, worker.options.queues)
+            if worker.extension is not None:
+                self._start_extension(worker.extension)
             self.process.run(worker._on_ready)
         except WorkerTerminate:
             worker.exitcode = EX_FAILURE  # what was running has been given back if it was not acknowledged
         finally:
             if beat is not None:
                 beat.stop()
+            if worker.extension is not None:
+                worker.extension.close()
+                worker.extension.join()
             if self.node.autoscaler is not None:
                 self.node.autoscaler.stop()
             self.pidbox.stop()
@@ -81,20 +90,27 @@ class OneProcess:
             self.broker.close()
             signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_OK)
 
+    def _start_extension(self, extension: Extension) -> None:
+        """Returns when the steps have started, or one of them has had the worker told to end."""
+        started = threading.Event()
+        extension.start(self.node, started.set)
+        while not started.wait(LOOK) and not self.worker._stop_wanted:
+            pass
+
     def do(self, kind: str, fields: dict[str, Any]) -> Any:
         """What a parent would do; see `Node.ask_parent`. Any thread may call."""
         worker = self.worker
         if kind == "shutdown":
-            worker.stop()
+            worker.stop(exitcode=fields.get("exitcode"))
             return None
         if kind == "pool_restart":
             worker.reload(fields.get("modules"), fields.get("reload", False))
             return None
-        if worker.pool == "threads" and kind in ("pool_grow", "pool_shrink"):
+        if worker.pool_cls == "threads" and kind in ("pool_grow", "pool_shrink"):
             return self._resize(int(fields.get("n", 1)) * (1 if kind == "pool_grow" else -1))
-        if worker.pool == "threads" and kind == "terminate":
+        if worker.pool_cls == "threads" and kind == "terminate":
             raise Refused(THREADS_CANNOT_END)
-        raise Refused(f"{kind} is not possible with -P {worker.pool}: this worker has no processes of its own")
+        raise Refused(f"{kind} is not possible with -P {worker.pool_cls}: this worker has no processes of its own")
 
     def _resize(self, more: int) -> int:
         try:

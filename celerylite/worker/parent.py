@@ -57,7 +57,7 @@ class Parent:
         run_beat: Callable[[Line], int] | None = None,
         directives: Directives | None = None,
         reload: Callable[[Any, bool], None] = lambda modules, reload: None,
-        shutdown: Callable[[], None] | None = None,
+        shutdown: Callable[..., None] | None = None,
     ) -> None:
         self.options = options
         self.run_control = run_control
@@ -69,7 +69,7 @@ class Parent:
         processes = 1 if options.pool == "threads" else options.concurrency
         self.crew = Crew(self.board, places, processes, run_tasks, self._fork, self._tell_control)
         self.watch = Watch(self.board)
-        self.commands = Commands(self, reload, shutdown or self.warm)
+        self.commands = Commands(self, reload, shutdown or (lambda exitcode=None: self.warm()))
         self.control: Child | None = None
         self.beat: Child | None = None
         self._beat_not_before = 0.0
@@ -94,6 +94,7 @@ class Parent:
                 if self.options.pool != "threads":  # they watch themselves
                     self.watch.limits(self.crew.members.values())
                 self._watch_control()
+                self._tell_end()
                 self._cool()
                 self.on_round()
 
@@ -268,6 +269,12 @@ class Parent:
         for child in (*self.crew.members.values(), self.beat):
             if child is not None:
                 child.end()
+
+    def _tell_end(self) -> None:
+        """Have the control process stop the project's own steps, as soon as the worker begins to end."""
+        if self.stopping and self.control is not None and not self.control.retiring:
+            self.control.retiring = True
+            self.control.line.send(closing=True, cold=self.cold_at is not None)
 
     def cold(self, after: float = 0.0) -> None:
         """End tasks that still run `after` seconds from now."""

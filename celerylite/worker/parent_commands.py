@@ -25,7 +25,7 @@ class Commands:
     """Answers for one parent; nothing here waits."""
 
     def __init__(
-        self, parent: Parent, reload: Callable[[Any, bool], None], shutdown: Callable[[], None]
+        self, parent: Parent, reload: Callable[[Any, bool], None], shutdown: Callable[..., None]
     ) -> None:
         self.parent = parent
         self.reload = reload
@@ -80,8 +80,8 @@ class Commands:
         self.reload(modules, reload)
         self.parent.crew.replace_all()
 
-    def _shutdown(self) -> None:
-        self.shutdown()
+    def _shutdown(self, exitcode: int | None = None) -> None:
+        self.shutdown(exitcode=exitcode)
 
     def _terminate(self, id: str | list[str], signal: str | int | None = None) -> list[str]:
         """Returns the ids of the tasks that ran."""

@@ -15,7 +15,7 @@ from celerylite.brokers.mailbox import Address, Mailbox, NoFanout
 from celerylite.message import Message
 from celerylite.utils.saferepr import saferepr
 from celerylite.worker import state as worker_state
-from celerylite.worker.consumer_view import ConsumerView
+from celerylite.worker.consumer import Consumer
 from celerylite.worker.control import Panel
 from celerylite.worker.revoked import catch_up
 
@@ -54,10 +54,11 @@ class ControlState:
 class Pidbox:
     """Listens from `start` to `stop`; a broken connection is mended."""
 
-    def __init__(self, node: Node, consumer: Any, mailbox: Mailbox | None = None) -> None:
+    def __init__(self, node: Node, consumer: Consumer | None = None, mailbox: Mailbox | None = None) -> None:
         self.app = node.app
         self.hostname = node.hostname
-        self.state = ControlState(node.app, node.hostname, consumer or ConsumerView(node), node)
+        consumer = (consumer or Consumer(app=node.app, hostname=node.hostname)).attach(node)
+        self.state = ControlState(node.app, node.hostname, consumer, node)
         worker_state.show(node)
         self.mailbox = mailbox or node.broker.mailbox(self._address())
         self.handlers = Panel.data

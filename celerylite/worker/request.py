@@ -40,6 +40,9 @@ class Request:
     Documented in Celery's user guide, "Tasks", under "Requests and custom requests".
     """
 
+    #: When (`time.time`) it started, where that is known: in the requests that the control process reads.
+    time_start: float | None = None
+
     def __init__(
         self,
         delivery: Delivery | None,
@@ -177,7 +180,7 @@ class Request:
             "kwargs": self.headers.get("kwargsrepr") if safe else self.kwargs,
             "type": self.name,
             "hostname": self.hostname,
-            "time_start": None,
+            "time_start": self.time_start,
             "acknowledged": self.acknowledged,
             "delivery_info": self.delivery_info,
             "worker_pid": None,

@@ -152,12 +152,9 @@ NEEDS_PACKAGE: dict[str, str] = {
 
 #: Missing: "module" (all its names) or "module:name" -> the part that is not built, or why it will not be.
 NOT_YET: dict[str, str] = {
-    "celery:bootsteps": "worker extension points",
     "celery.backends.base:BaseDictBackend.apply_chord": "not supported: followup counts, or the unlock task",
     "celery.backends.database": "not supported: celerylite has no store on SQLAlchemy",
-    "celery.bootsteps": "worker extension points",
     "celery.concurrency.base:BasePool.apply_async": "not supported: task processes take tasks themselves",
-    "celery.worker.consumer": "worker extension points",
     "celery.worker.request:create_request_cls": "not supported: no class is made for a task; subclass Request",
 }
 

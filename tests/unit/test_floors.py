@@ -37,6 +37,7 @@ FLOORS = {
     "celerylite.events": 3,
     "celerylite.backends": 3,
     "celerylite.transports": 3,
+    "celerylite.bootsteps": 3,
     "celerylite.signals": 3,
     "celerylite.schedules": 3,
     "celerylite.security": 3,

@@ -11,7 +11,7 @@ import pytest
 from celerylite import Celery
 from celerylite.contrib.testing.worker import start_worker
 from celerylite.worker import state
-from celerylite.worker.consumer_view import ConsumerView
+from celerylite.worker.consumer import Consumer
 from tests.support.waiting import wait_for
 
 
@@ -58,7 +58,8 @@ def test_revokes(worker: Any) -> None:
 
 
 def test_the_consumer_of_the_guide(worker: Any) -> None:
-    consumer = ConsumerView(state._node)  # type: ignore[arg-type]
+    node: Any = state._node
+    consumer = Consumer(app=node.app, hostname=node.hostname).attach(node)
     before = consumer.qos.value
     consumer.qos.increment_eventually(3)
     assert consumer.qos.value == before + 3 == worker.directives.prefetch
