@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from celerylite import bootsteps
-from celerylite.bootsteps import Blueprint, ConsumerStep, Step, StartStopStep
+from celerylite.bootsteps import Blueprint, ConsumerStep, StartStopStep, Step
 from celerylite.exceptions import ImproperlyConfigured
 
 LOG: list[str] = []
