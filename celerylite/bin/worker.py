@@ -218,7 +218,7 @@ beat_option = functools.partial(click.option, cls=CeleryOption, help_group="Embe
     help="Consume from all but these queues.",
 )
 @queue_option("--include", "-I", type=COMMA_SEPARATED_LIST, help="Import these modules too.")
-@feature_option("--without-gossip", is_flag=True, help="Accepted; there is no gossip.")
+@feature_option("--without-gossip", is_flag=True, help="Take part in no elections.")
 @feature_option("--without-mingle", is_flag=True, help="Accepted; there is no mingling.")
 @feature_option("--without-heartbeat", is_flag=True, help="Send no heartbeats to monitors.")
 @feature_option(

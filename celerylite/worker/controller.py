@@ -112,6 +112,7 @@ class WorkController:
         heartbeat_file: str | None = None,
         without_heartbeat: bool = False,
         heartbeat_interval: float | None = None,
+        without_gossip: bool = False,
         **kwargs: Any,
     ) -> None:
         """Put the keywords over the settings of the app."""
@@ -159,6 +160,7 @@ class WorkController:
             autoscale=self.autoscale,
             heartbeats=not without_heartbeat,
             heartbeat_interval=heartbeat_interval,
+            gossip=not without_gossip,
             accept=_accepted(conf.accept_content),
         )
         #: What the worker was told; its processes inherit it, and hear the rest from the parent.

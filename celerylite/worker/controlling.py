@@ -14,6 +14,7 @@ from celerylite.exceptions import WorkerShutdown
 from celerylite.utils.functional import maybe_list
 from celerylite.utils.time import rate
 from celerylite.worker import revoked
+from celerylite.worker.election import hold
 from celerylite.worker.node import Refused
 from celerylite.worker.panel import control_command
 
@@ -192,7 +193,9 @@ def heartbeat(state: Any) -> None:
 
 @control_command(visible=True)
 def election(state: Any, id: str, topic: str, action: Any = None, **kwargs: Any) -> None:
-    """Hold election. Accepted for Celery's sake: celerylite's workers elect nobody, as any of them can do anything."""
+    """Hold election: one of the workers sends the task `action` (topic "task")."""
+    if state.node.options.gossip:
+        hold(state.node, str(id), topic, action)
 
 
 # -- the pool

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from celerylite.brokers.envelope import decode
 from celerylite.exceptions import CeleryError
 from celerylite.utils.clock import uptime
+from celerylite.worker.board import RAW_SIZE
 from celerylite.worker.consumed import add_queue, declare_queues
 from celerylite.worker.reloading import reload_modules
 from celerylite.worker.request import Request
@@ -157,7 +158,8 @@ class Node:
         if request is not None:
             info = request.info()
         else:
-            info = {"id": running.task_id, "name": running.name, "type": running.name, "args": [], "kwargs": {}}
+            info = {"id": running.task_id, "name": running.name, "type": running.name, "delivery_info": {}}
+            info["args"] = info["kwargs"] = UNKEPT
         info.update(
             hostname=self.hostname,
             time_start=_clock_time(running.since),
@@ -184,6 +186,10 @@ class Node:
 def _clock_time(since: float) -> float:
     """A moment of `uptime` as one of `time.time`."""
     return time.time() - (uptime() - since)
+
+
+#: In the place of arguments that are not on the board.
+UNKEPT = f"(the message is larger than {RAW_SIZE // 1024} KB)"
 
 
 class LineRoad:

@@ -42,6 +42,8 @@ class WorkerOptions:
     #: Whether the worker speaks of itself to monitors, and every how many seconds (None: as often as it is of use).
     heartbeats: bool = True
     heartbeat_interval: float | None = None
+    #: Whether it takes part in elections.
+    gossip: bool = True
     #: Most and fewest tasks at a time, where the load decides.
     autoscale: tuple[int, int] | None = None
     #: Content types that bodies may have.

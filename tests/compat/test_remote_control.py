@@ -247,3 +247,19 @@ def test_terminate_and_shutdown(both: Both) -> None:
     assert answers(both, "shutdown", {}) == ("no answer", "no answer")
     for lib in (THEIRS, OURS):
         assert both.site(lib).workers.started[0].wait(20) == 0
+
+
+def test_election_in_a_mixed_fleet(site: Site) -> None:
+    """Celery's worker hears that ours are there, and leaves it to them."""
+    theirs = site.worker("-c", "1", "-n", "theirs@h", program=THEIRS, loglevel="DEBUG")
+    ours = [site.worker("-c", "1", "-n", f"ours{n}@h", ready=False) for n in (1, 2)]
+    theirs.wait_log("ours[12]@h joined the party", 30, count=2)
+    client = site.client(THEIRS)
+    assert len(client.control.ping(timeout=10, limit=3)) == 3
+    client.control.election("election-1", "task", action=client.tasks["t.work"].s())
+    wait_for(lambda: sum("I won the election" in worker.log() for worker in ours) == 1, 20, "one of ours to be elected")
+    wait_for(lambda: sum("@h elected" in worker.log() for worker in ours) == 1, 20, "the other one to say so")
+    site.ledger.wait("start")
+    assert len(client.control.ping(timeout=10, limit=3)) == 3
+    assert client.tasks["t.add"].delay(1, 1).get(timeout=20) == 2
+    assert site.ledger.count("start") == 1

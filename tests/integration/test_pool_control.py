@@ -252,6 +252,15 @@ def test_shutdown(site: Site) -> None:
     assert scene.worker.wait(20) == 0
 
 
+def test_a_task_with_a_large_message_is_shown_by_its_id(scene: Scene) -> None:
+    results = scene.start(1, headers={"padding": "x" * 300_000})
+    (info,) = scene.say("active")
+    assert (info["id"], info["name"], info["acknowledged"]) == (results[0].id, "t.work", True)
+    assert info["args"] == "(the message is larger than 256 KB)"
+    assert list(scene.say("query_task", ids=[results[0].id])) == [results[0].id]
+    scene.finish(results)
+
+
 def test_threads_grow_and_shrink(site: Site) -> None:
     scene = Scene(site, "-P", "threads", "-c", "1")
     scene.say("pool_grow", n=2)
