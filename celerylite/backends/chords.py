@@ -16,7 +16,7 @@ from celerylite.result import GroupResult
 from celerylite.utils.log import get_logger
 
 if TYPE_CHECKING:
-    from celerylite.brokers.base import EndedChord
+    from celerylite.brokers.values import EndedChord
     from celerylite.message import Message
 
 logger = get_logger("celerylite.backends.base")

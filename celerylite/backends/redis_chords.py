@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import message
 from celerylite.backends.chords import Ended, Part
-from celerylite.brokers.base import EndedChord
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_scripts import CHORDS, COUNT_PARTS, DROP_CHORD, OVERDUE_CHORD
 from celerylite.brokers.redis_settling import counted
+from celerylite.brokers.values import EndedChord
 from celerylite.exceptions import SecurityError
 from celerylite.result import GroupResult, result_from_tuple
 from celerylite.utils.objects import cached_property

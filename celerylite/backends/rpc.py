@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers, states
 from celerylite.backends.base import BaseBackend
-from celerylite.brokers.base import Unreadable
+from celerylite.brokers.values import Unreadable
 from celerylite.exceptions import TimeoutError
 from celerylite.message import Message, loads
 

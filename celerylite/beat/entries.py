@@ -17,7 +17,7 @@ from celerylite.beat.entry import EDITABLE, ScheduleEntry, evaluated
 from celerylite.beat.ledger import LocalLedger, choose
 from celerylite.beat.runs import Run
 from celerylite.beat.scheduler import Scheduler
-from celerylite.brokers.base import Claim
+from celerylite.brokers.values import Claim
 from celerylite.exceptions import ImproperlyConfigured
 from celerylite.utils.uuids import uuid
 

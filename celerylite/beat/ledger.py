@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite import brokers, transports
 from celerylite.beat.runs import Run
-from celerylite.brokers.base import Claim, Notebook
+from celerylite.brokers.base import Notebook
+from celerylite.brokers.values import Claim
 from celerylite.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:

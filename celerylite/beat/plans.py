@@ -7,7 +7,7 @@ from typing import Any
 
 from celerylite.beat.entry import event_t
 from celerylite.beat.runs import Run
-from celerylite.brokers.base import Claim
+from celerylite.brokers.values import Claim
 
 
 @dataclass(slots=True)

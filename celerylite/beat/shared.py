@@ -20,7 +20,7 @@ from celerylite.beat.outbox import Outbox
 from celerylite.beat.plans import Firing, Plan
 from celerylite.beat.runs import Run
 from celerylite.beat.scheduler import logger
-from celerylite.brokers.base import Claim
+from celerylite.brokers.values import Claim
 from celerylite.utils.time import humanize_seconds
 from celerylite.utils.uuids import uuid
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import addresses
-from celerylite.brokers.base import Broker, Consumer, DeadLetter, Delivery, Keeper, Settlement
+from celerylite.brokers.base import Broker, Consumer, Keeper
+from celerylite.brokers.values import DeadLetter, Delivery, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from struct import error as StructError
 from typing import Any
 
 from celerylite.brokers.amqp_frames import KEPT, read_kept
-from celerylite.brokers.base import DEATHS, DELIVERY_COUNT, Unreadable
+from celerylite.brokers.values import DEATHS, DELIVERY_COUNT, Unreadable
 from celerylite.message import Message, json_dumps, json_loads
 from celerylite.utils import uuid
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import DEATHS, Broker, Consumer, DeadLetter, Delivery, Keeper, Unreadable
+from celerylite.brokers.base import Broker, Consumer, Keeper
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.kombu_delays import Delays
 from celerylite.brokers.kombu_port import Port
+from celerylite.brokers.values import DEATHS, DeadLetter, Delivery, Unreadable
 from celerylite.utils import uuid
 from celerylite.utils.forks import after_fork
 

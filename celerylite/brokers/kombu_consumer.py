@@ -21,13 +21,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import keep
-from celerylite.brokers.base import Consumer, Delivery
+from celerylite.brokers.base import Consumer
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.kombu_delays import original_key
 from celerylite.brokers.kombu_letting_go import Held, LettingGo
 from celerylite.brokers.kombu_minder import HEARTBEAT, Minder
 from celerylite.brokers.kombu_port import as_message, limit_waits
 from celerylite.brokers.outage import Enduring
+from celerylite.brokers.values import Delivery
 from celerylite.utils.clock import uptime
 from celerylite.utils.polling import readable
 

@@ -20,8 +20,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import ack_frame
-from celerylite.brokers.base import DEATHS, Delivery, Keeper
+from celerylite.brokers.base import Keeper
 from celerylite.brokers.envelope import decode, redelivered
+from celerylite.brokers.values import DEATHS, Delivery
 from celerylite.utils.polling import readable
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from itertools import count
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Delivery, Settlement
 from celerylite.brokers.declaring import arguments_of
+from celerylite.brokers.values import Delivery, Settlement
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.amqp_frames import Strange, publish_frames
-from celerylite.brokers.base import DELIVERY_COUNT
+from celerylite.brokers.values import DELIVERY_COUNT
 from celerylite.message import Message
 from celerylite.utils.polling import readable
 

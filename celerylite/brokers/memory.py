@@ -15,21 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import (
-    Broker,
-    Claim,
-    Consumer,
-    DeadLetter,
-    Delivery,
-    Keeper,
-    Notebook,
-    Settlement,
-    Unreadable,
-    Waiting,
-)
+from celerylite.brokers.base import Broker, Consumer, Keeper, Notebook
 from celerylite.brokers.envelope import decode, encode, header_text, redelivered, with_headers
 from celerylite.brokers.rates import Line
 from celerylite.brokers.revoked_book import MemoryBook
+from celerylite.brokers.values import Claim, DeadLetter, Delivery, Settlement, Unreadable, Waiting
 from celerylite.utils import uuid
 
 if TYPE_CHECKING:

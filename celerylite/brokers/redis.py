@@ -20,26 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers import redis_stats
-from celerylite.brokers.base import (
-    Broker,
-    Claim,
-    Consumer,
-    DeadLetter,
-    EndedChord,
-    Keeper,
-    Notebook,
-    QueueStats,
-    Settlement,
-    Stream,
-    Unreadable,
-    Waiting,
-)  # fmt: skip
+from celerylite.brokers.base import Broker, Consumer, Keeper, Notebook, Stream
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_layout import Layout
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_settling import finish_command
+from celerylite.brokers.values import Claim, DeadLetter, EndedChord, QueueStats, Settlement, Unreadable, Waiting
 from celerylite.message import publish_with
 from celerylite.utils.forks import after_fork
 from celerylite.utils.uuids import uuid, uuids

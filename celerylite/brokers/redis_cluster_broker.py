@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers import redis_cluster_notes as notes
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers import redis_stats
-from celerylite.brokers.base import Claim, Consumer, Keeper, QueueStats, Settlement, Stream, Waiting
+from celerylite.brokers.base import Consumer, Keeper, Stream
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.redis import RedisBroker
 from celerylite.brokers.redis_cluster import Cluster
@@ -26,11 +26,12 @@ from celerylite.brokers.redis_cluster_address import parse
 from celerylite.brokers.redis_cluster_layout import QUEUES, ClusterLayout, slot_of
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_link import Link, Opened, ReplyError, pack
+from celerylite.brokers.values import Claim, QueueStats, Settlement, Waiting
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
-    from celerylite.brokers.base import EndedChord
+    from celerylite.brokers.values import EndedChord
     from celerylite.message import Message
 
 

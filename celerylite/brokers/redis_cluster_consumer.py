@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Consumer, Delivery, Settlement
+from celerylite.brokers.base import Consumer
 from celerylite.brokers.envelope import decode
 from celerylite.brokers.redis_cluster import Moved
 from celerylite.brokers.redis_cluster_broker import QueueBroker
 from celerylite.brokers.redis_consumer import RedisConsumer
+from celerylite.brokers.values import Delivery, Settlement
 from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 

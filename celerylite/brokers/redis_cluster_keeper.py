@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celerylite.brokers import redis_cluster_notes as notes
-from celerylite.brokers.base import Delivery, Keeper
+from celerylite.brokers.base import Keeper
 from celerylite.brokers.redis_cluster import Moved
 from celerylite.brokers.redis_cluster_broker import QueueBroker
 from celerylite.brokers.redis_keeper import OnBuried, RedisKeeper
 from celerylite.brokers.redis_link import LinkError
+from celerylite.brokers.values import Delivery
 from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Claim
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.redis_cluster_layout import DELIVERED, OUTBOX
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_notebook import call, key_of
 from celerylite.brokers.redis_scripts import DELAYED
+from celerylite.brokers.values import Claim
 from celerylite.utils.uuids import uuid
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Consumer, Delivery
+from celerylite.brokers.base import Consumer
 from celerylite.brokers.envelope import decode, redelivered, with_headers
 from celerylite.brokers.outage import Enduring
 from celerylite.brokers.redis_access import check
@@ -22,6 +22,7 @@ from celerylite.brokers.redis_held import INBOX, RUNNING, Held, Locked, Taking, 
 from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_settling import Settling
+from celerylite.brokers.values import Delivery
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:

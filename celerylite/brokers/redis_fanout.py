@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Unreadable
 from celerylite.brokers.envelope import decode
 from celerylite.brokers.redis_layout import FANOUT
 from celerylite.brokers.redis_link import Link, pack
+from celerylite.brokers.values import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

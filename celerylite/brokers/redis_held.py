@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from celerylite.brokers.base import Delivery
 from celerylite.brokers.redis_link import Link, ReplyError
+from celerylite.brokers.values import Delivery
 
 logger = logging.getLogger("celery.brokers.redis")
 

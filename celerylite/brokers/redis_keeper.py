@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Delivery, Keeper
+from celerylite.brokers.base import Keeper
 from celerylite.brokers.envelope import header_text, redelivered
 from celerylite.brokers.redis_access import check
 from celerylite.brokers.redis_consumer import BLOCK
@@ -23,6 +23,7 @@ from celerylite.brokers.redis_held import INBOX, RUNNING, Held, name_of
 from celerylite.brokers.redis_link import LinkError, ReplyError, pack
 from celerylite.brokers.redis_lua import Script
 from celerylite.brokers.redis_unacked import LOOK_EVERY, Unacked
+from celerylite.brokers.values import Delivery
 from celerylite.brokers.waking import Waking
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import Unreadable
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.mailbox import Address, Mailbox
 from celerylite.brokers.redis_link import LinkError, ReplyError, pack
+from celerylite.brokers.values import Unreadable
 from celerylite.brokers.waking import Waking
 from celerylite.utils.clock import uptime
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Claim, Notebook
+from celerylite.brokers.base import Notebook
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.redis_link import pack
+from celerylite.brokers.values import Claim
 
 if TYPE_CHECKING:
     from celerylite.brokers.redis import RedisBroker

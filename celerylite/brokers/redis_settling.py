@@ -7,15 +7,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import Delivery, Settlement
 from celerylite.brokers.redis_held import Held, Unlocked, name_of, warn_if_lost
 from celerylite.brokers.redis_link import Link, LinkError, OnReply, ReplyError, pack
+from celerylite.brokers.values import Delivery, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from celerylite.brokers.base import EndedChord
     from celerylite.brokers.redis import RedisBroker
+    from celerylite.brokers.values import EndedChord
 
 
 class Settling:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers.base import QueueStats, Waiting
 from celerylite.brokers.redis_link import pack
 from celerylite.brokers.redis_lua import Script
+from celerylite.brokers.values import QueueStats, Waiting
 from celerylite.message import json_loads
 
 if TYPE_CHECKING:

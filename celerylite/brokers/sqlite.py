@@ -16,19 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import sqlite_schema as schema
-from celerylite.brokers.base import (
-    Broker,
-    Claim,
-    Consumer,
-    DeadLetter,
-    EndedChord,
-    Keeper,
-    Notebook,
-    QueueStats,
-    Settlement,
-    Unreadable,
-    Waiting,
-)
+from celerylite.brokers.base import Broker, Consumer, Keeper, Notebook
 from celerylite.brokers.declaring import is_plain
 from celerylite.brokers.envelope import decode, encode
 from celerylite.brokers.sqlite_address import parse
@@ -37,6 +25,7 @@ from celerylite.brokers.sqlite_chords import do_commands, drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link, database
 from celerylite.brokers.sqlite_notebook import SqliteNotebook, claim_one
 from celerylite.brokers.sqlite_results import write_result
+from celerylite.brokers.values import Claim, DeadLetter, EndedChord, QueueStats, Settlement, Unreadable, Waiting
 from celerylite.exceptions import ImproperlyConfigured
 from celerylite.utils.clock import uptime
 from celerylite.utils.uuids import uuid, uuids

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from celerylite.brokers.sqlite_results import write_result
 
 if TYPE_CHECKING:
-    from celerylite.brokers.base import EndedChord
     from celerylite.brokers.sqlite_file import Link
+    from celerylite.brokers.values import EndedChord
 
 logger = logging.getLogger("celery.brokers.sqlite")
 

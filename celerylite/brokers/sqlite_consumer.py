@@ -16,7 +16,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import sqlite_schema as schema
-from celerylite.brokers.base import Consumer, Delivery, EndedChord, Settlement
+from celerylite.brokers.base import Consumer
 from celerylite.brokers.envelope import decode, redelivered, with_headers
 from celerylite.brokers.outage import Enduring
 from celerylite.brokers.sqlite import Row, settle
@@ -24,6 +24,7 @@ from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_be
 from celerylite.brokers.sqlite_chords import drop_chord
 from celerylite.brokers.sqlite_file import ERRORS, Link
 from celerylite.brokers.sqlite_marks import EARLY, LATE, PLACES, Marks
+from celerylite.brokers.values import Delivery, EndedChord, Settlement
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:

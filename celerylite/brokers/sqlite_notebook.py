@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from celerylite.brokers.base import Claim, Notebook
+from celerylite.brokers.base import Notebook
 from celerylite.brokers.sqlite_file import Link
+from celerylite.brokers.values import Claim
 
 if TYPE_CHECKING:
     from celerylite.brokers.sqlite_file import Database

@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from celerylite import signals
-from celerylite.brokers.base import DELIVERY_COUNT, LIMITED, Unreadable
 from celerylite.brokers.envelope import deliveries
+from celerylite.brokers.values import DELIVERY_COUNT, LIMITED, Unreadable
 from celerylite.exceptions import ImproperlyConfigured, InvalidTaskError, NotRegistered, TaskRevokedError
 from celerylite.execution import Plan, plan_for, safe_repr
 from celerylite.worker.loss import fail_buried

@@ -14,7 +14,7 @@ from celerylite.utils.saferepr import saferepr
 from celerylite.worker.request import Request
 
 if TYPE_CHECKING:
-    from celerylite.brokers.base import Waiting
+    from celerylite.brokers.values import Waiting
     from celerylite.worker.node import Node
 
 logger = logging.getLogger("celery.worker.control")

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerylite import signals
-from celerylite.brokers.base import Delivery
 from celerylite.brokers.envelope import decode
+from celerylite.brokers.values import Delivery
 from celerylite.context import pop, push
 from celerylite.exceptions import MaxRetriesExceededError, Retry, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celerylite.execution import Execution, Outcome, plan_for

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.base import LIMITED
 from celerylite.brokers.rates import Line
+from celerylite.brokers.values import LIMITED
 from celerylite.exceptions import ImproperlyConfigured
 from celerylite.utils.clock import uptime
 from celerylite.utils.time import rate

@@ -11,7 +11,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from celerylite import followup, signals, states
-from celerylite.brokers.base import Settlement, Store
+from celerylite.brokers.values import Settlement, Store
 from celerylite.worker.acks import acks_failure
 from celerylite.worker.settling import fits, is_one_server, settle_apart, settlement_of
 

@@ -9,13 +9,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from celerylite import followup
-from celerylite.brokers.base import Settlement
+from celerylite.brokers.values import Settlement
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.backends.chords import Ended
     from celerylite.brokers import Broker
-    from celerylite.brokers.base import Store
+    from celerylite.brokers.values import Store
     from celerylite.followup import Following
     from celerylite.worker.request import Request
 

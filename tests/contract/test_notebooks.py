@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from celerylite import Celery
-from celerylite.brokers.base import Broker, Claim
+from celerylite.brokers.base import Broker
+from celerylite.brokers.values import Claim
 from celerylite.message import Message
 
 BROKERS = ("memory", "redis", "sqlite", pytest.param("redis_cluster", marks=pytest.mark.slow))

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from celerylite import Celery
-from celerylite.brokers.base import LIMITED, Broker, Consumer
+from celerylite.brokers.base import Broker, Consumer
 from celerylite.brokers.rates import Line
+from celerylite.brokers.values import LIMITED
 from celerylite.message import Message
 
 QUEUE = "limited"

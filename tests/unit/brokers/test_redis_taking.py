@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from celerylite.brokers.base import Settlement, Store
+from celerylite.brokers.values import Settlement, Store
 
 
 @pytest.fixture

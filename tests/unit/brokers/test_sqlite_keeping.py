@@ -15,10 +15,10 @@ import pytest
 from celerylite import Celery, brokers
 from celerylite.brokers import sqlite_consumer, sqlite_keeper, sqlite_marks, sqlite_upkeep
 from celerylite.brokers import sqlite_schema as schema
-from celerylite.brokers.base import Settlement, Store
 from celerylite.brokers.sqlite import SqliteBroker
 from celerylite.brokers.sqlite_consumer import Held, SqliteConsumer
 from celerylite.brokers.sqlite_keeper import SqliteKeeper
+from celerylite.brokers.values import Settlement, Store
 from celerylite.message import Message
 
 LEASE = 30.0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from celerylite import Celery
-from celerylite.brokers.base import LIMITED
+from celerylite.brokers.values import LIMITED
 from celerylite.contrib.testing.worker import start_worker
 from celerylite.exceptions import ImproperlyConfigured
 from celerylite.worker.directives import Directives
