@@ -212,7 +212,9 @@ class Consuming:
     def _errors(self) -> tuple[type[Exception], ...]:
         """What means that everything must begin anew; an error of a channel at the start is a fault of the step."""
         connection = self.consumer.connection
-        return (*connection.connection_errors, *(connection.channel_errors if self._running else ()))
+        found = [*connection.connection_errors, *(connection.channel_errors if self._running else ())]
+        # kombu's list for Redis has it; here it is a mistake in a step.
+        return tuple(error for error in found if error is not KeyError)
 
     def _disconnect(self, exc: Exception) -> None:
         consumer = self.consumer

@@ -104,6 +104,9 @@ EXPECTED = {
     ],
     "abortable.py": ["asked: stopped before 1000: True", "not asked: counted to 2"],
     "security.py": ["signed: 5", "signed, behind it: 7", "set aside: .*ContentDisallowed"],
+    "bootsteps.py": [
+        "packed: a hat for Ann's shop", "pulse starts", "ready", "pulse: w@here runs 1", "pulse stops",
+    ],
     "broadcast.py": ["reloaded by: ann, bob"],
     "bulk.py": ["2000 calls one by one", "sum: 2664667000"],
 }  # fmt: skip
