@@ -3,9 +3,10 @@
 import time
 
 import click
+from kombu import Consumer, Exchange, Queue
+
 import running
 from celerylite import Celery, bootsteps, uuid
-from kombu import Consumer, Exchange, Queue
 
 app = Celery("bootsteps")
 app.user_options["worker"].add(click.Option(("--shop",), default="nowhere", help="Whose orders are packed."))
@@ -51,7 +52,7 @@ app.steps["worker"].add(Pulse)
 
 @app.task
 def pack(item, shop):
-    time.sleep(0.5)
+    time.sleep(1)
     return f"{item} for {shop}"
 
 
