@@ -3,34 +3,31 @@
     redis://[USER:PASSWORD@]HOST[:PORT][/DB]    rediss://…    redis+socket:///PATH    sentinel://HOST:PORT;sentinel://…
 
 Options (`broker_transport_options`) are kombu's: `global_keyprefix`, `socket_timeout`, `socket_connect_timeout`,
-`master_name`, … This file is the sending side; `redis_consumer` takes, `redis_keeper` looks after leases and due
-messages.
+`master_name`, … This file is the sending side; `redis_looking_after` tells what is in the queues, `redis_consumer`
+takes, `redis_keeper` looks after leases and due messages.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
-from celerylite.brokers import redis_stats
-from celerylite.brokers.base import Broker, Consumer, Keeper, Notebook, Stream
+from celerylite.brokers.base import Consumer, Keeper, Notebook, Stream
 from celerylite.brokers.declaring import is_plain
-from celerylite.brokers.envelope import decode, encode
+from celerylite.brokers.envelope import encode
 from celerylite.brokers.redis_connector import Connector
 from celerylite.brokers.redis_layout import Layout
-from celerylite.brokers.redis_link import Link, LinkError, ReplyError, pack
+from celerylite.brokers.redis_link import LinkError, ReplyError, pack
+from celerylite.brokers.redis_looking_after import LookingAfter
 from celerylite.brokers.redis_settling import finish_command
-from celerylite.brokers.values import Claim, DeadLetter, EndedChord, QueueStats, Settlement, Unreadable, Waiting
+from celerylite.brokers.values import Claim, EndedChord, Settlement
 from celerylite.message import publish_with
 from celerylite.utils.forks import after_fork
-from celerylite.utils.uuids import uuid, uuids
+from celerylite.utils.uuids import uuids
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
@@ -45,15 +42,11 @@ BINDINGS = ("_kombu.binding.", "_kombu.binding_permanent.")
 #: How many names of keys and queues are kept; some projects make queues all the time.
 KEYS = 4096
 
-#: Seconds after which an idle connection is looked at before it is used.
-IDLE_CHECK = 1.0
 
-
-class RedisBroker(Broker):
+class RedisBroker(LookingAfter):
     """The sending side on Redis. Threads each borrow a link; a forked child starts with none."""
 
     connection_errors = (LinkError, OSError)
-    connector: Connector
     #: Whether the servers are a Redis Cluster.
     clustered = False
 
@@ -68,7 +61,7 @@ class RedisBroker(Broker):
         self.dead_limit = dead_limit
         #: Where results are stored, if on this server: prefixes of keys, which are channels too.
         self.results: tuple[bytes, ...] = ()
-        self._idle: list[tuple[float, Link]] = []
+        self._idle = []
         #: By their `id`: hashing a kombu queue costs more than writing a message.
         self._declared: dict[int, Any] = {}
         self._kombu_lock = threading.Lock()
@@ -235,37 +228,6 @@ class RedisBroker(Broker):
         heard = max(self._call(commands), default=0)
         return max(1, heard) if self.clustered else heard  # a node of a cluster only counts its own clients
 
-    def _call(self, commands: Sequence[bytes]) -> list[Any]:
-        link = self.borrow()
-        try:
-            replies = link.call_many(commands)
-        except ReplyError:
-            self.give_back(link)
-            raise
-        except BaseException:
-            link.close()  # half an answer may be under way: nobody may use it again
-            raise
-        self.give_back(link)
-        return replies
-
-    def give_back(self, link: Link) -> None:
-        """Keep a link on which nothing is under way for the next who needs one."""
-        self._idle.append((time.monotonic(), link))
-
-    def borrow(self) -> Link:
-        """A link for this thread: an idle one, or a new one."""
-        try:
-            since, link = self._idle.pop()
-        except IndexError:
-            return self.new_link()
-        if time.monotonic() - since > IDLE_CHECK and link.readable(0):
-            link.drop()  # nothing was asked, so this is the server's goodbye
-        return link
-
-    def new_link(self) -> Link:
-        """A connection for one thread."""
-        return Link(self.connector.open, timeout=self.connector.timeout)
-
     # -- notebooks
 
     def notebook(self, name: str) -> Notebook:
@@ -308,68 +270,6 @@ class RedisBroker(Broker):
         from celerylite.brokers.redis_notebook import clock
 
         return clock(self)
-
-    # -- looking after queues
-
-    def purge(self, queues: Iterable[str]) -> int:
-        """Delete the messages that wait in these queues; returns how many."""
-        keys = [key for queue in queues for key in self.list_keys(queue)]
-        if not keys:
-            return 0
-        counting = [pack(b"LLEN", key) for key in keys]
-        lengths = self._call([pack(b"MULTI"), *counting, pack(b"DEL", *keys), pack(b"EXEC")])
-        return sum(lengths[-1][:-1])
-
-    def queue_length(self, queue: str) -> int:
-        """How many messages wait in the queue, over all priorities."""
-        return sum(self._call([pack(b"LLEN", key) for key in self.list_keys(queue)]))
-
-    def dead(self, limit: int = 100) -> list[DeadLetter]:
-        """The messages that were set aside, newest first."""
-        return [_letter(record) for record in self._dead_records(limit)]
-
-    def _dead_records(self, limit: int) -> list[bytes]:
-        return self._call([pack(b"LRANGE", self.key(scripts.DEAD), b"0", b"%d" % (limit - 1))])[0]
-
-    def _dead_key(self, record: bytes) -> bytes:
-        return self.key(scripts.DEAD)
-
-    def retry_dead(self, ids: Iterable[str] | None = None) -> int:
-        """Put set-aside messages back at the end of their queues, unchanged."""
-        wanted = None if ids is None else set(ids)
-        moved = 0
-        for record in reversed(self._dead_records(0)):
-            letter = _letter(record)
-            if wanted is None or letter.id in wanted or letter.task_id in wanted:
-                keys = (self._dead_key(record), _list_of(record))
-                command = pack(b"EVALSHA", scripts.REVIVE.sha, b"2", *keys, record, letter.raw)
-                moved += self._call([command])[0]
-        return moved
-
-    def purge_dead(self) -> int:
-        """Delete all messages that were set aside."""
-        key = self.key(scripts.DEAD)
-        return self._call([pack(b"MULTI"), pack(b"LLEN", key), pack(b"DEL", key), pack(b"EXEC")])[-1][0]
-
-    def queue_stats(self, queues: Iterable[str]) -> list[QueueStats]:
-        """How many messages of these queues, and of others with more than waiting ones, are where."""
-        return redis_stats.queue_stats(self, queues)
-
-    def live_consumers(self) -> int:
-        """How many consumers of ours have a lease."""
-        return redis_stats.live_consumers(self)
-
-    def delayed(self, queues: Iterable[str], limit: int = 1000) -> list[Waiting]:
-        """What waits in the delayed set for these queues."""
-        return redis_stats.delayed(self, queues, limit)
-
-    def held(self, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
-        """What consumers have taken and not acknowledged."""
-        return redis_stats.held(self, consumer_ids)
-
-    def release_delayed(self) -> int:
-        """Put all delayed messages at the ends of their queues."""
-        return redis_stats.release_delayed(self)
 
     # -- the other sides
 
@@ -419,30 +319,10 @@ class RedisBroker(Broker):
         self.results = (backend.task_keyprefix, backend.group_keyprefix)
         return True
 
-    def dead_record(self, raw: bytes, list_key: bytes, reason: str) -> bytes:
-        """What is kept of a message that is set aside."""
-        try:
-            headers = decode(raw).headers
-        except Unreadable:
-            headers = {}
-        task_id, task_name = (value if isinstance(value, str) else None for value in map(headers.get, ("id", "task")))
-        record = {
-            "id": uuid(), "reason": reason, "queue": self.layout.queue_of(list_key),
-            "time": time.time(), "worker": self.worker,
-            "list": list_key.decode("utf-8", "surrogateescape"), "raw": b64encode(raw).decode("ascii"),
-            "task_id": task_id, "task_name": task_name,
-        }  # fmt: skip
-        return json.dumps(record).encode()
-
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
         self._hang_up()
         self.connector.close()
-
-    def _hang_up(self) -> None:
-        idle, self._idle = self._idle, []
-        for _, link in idle:
-            link.close()
 
     def _after_fork(self) -> None:
         """The parent's sockets are not ours: forget them without a word to the server."""
@@ -455,14 +335,3 @@ class RedisBroker(Broker):
 def _pushing(pushes: dict[bytes, list[bytes]]) -> list[bytes]:
     """One command a list: half the work for the server, and one reply to read instead of hundreds."""
     return [pack(b"LPUSH", key, *raws) for key, raws in pushes.items()]
-
-
-def _letter(record: bytes) -> DeadLetter:
-    fields = json.loads(record)
-    fields["raw"] = b64decode(fields["raw"])
-    fields.pop("list")
-    return DeadLetter(**fields)
-
-
-def _list_of(record: bytes) -> bytes:
-    return json.loads(record)["list"].encode("utf-8", "surrogateescape")

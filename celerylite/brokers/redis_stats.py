@@ -15,7 +15,7 @@ from celerylite.brokers.values import QueueStats, Waiting
 from celerylite.message import json_loads
 
 if TYPE_CHECKING:
-    from celerylite.brokers.redis import RedisBroker
+    from celerylite.brokers.redis_looking_after import LookingAfter
 
 #: Entries that are looked at or moved in one step, so that the server is not kept from its other work.
 STEP = 1000
@@ -23,7 +23,7 @@ STEP = 1000
 LOOK_MOST = 10_000
 
 
-def queue_stats(broker: RedisBroker, queues: Iterable[str]) -> list[QueueStats]:
+def queue_stats(broker: LookingAfter, queues: Iterable[str]) -> list[QueueStats]:
     """Of these queues, and of all others of which something is delayed, held or set aside."""
     queue_of = broker.layout.queue_of
     delayed, held = Counter[str](), Counter[str]()
@@ -40,12 +40,12 @@ def queue_stats(broker: RedisBroker, queues: Iterable[str]) -> list[QueueStats]:
     ]
 
 
-def live_consumers(broker: RedisBroker) -> int:
+def live_consumers(broker: LookingAfter) -> int:
     """How many task processes of celerylite's live on this database."""
     return _ask(broker, b"ZCOUNT", broker.key(scripts.LEASES), b"(%f" % time.time(), b"+inf")
 
 
-def delayed(broker: RedisBroker, queues: Iterable[str], limit: int) -> list[Waiting]:
+def delayed(broker: LookingAfter, queues: Iterable[str], limit: int) -> list[Waiting]:
     """The delayed messages of these queues among the first ones of the set."""
     wanted, found = set(queues), list[Waiting]()
     for start in range(0, LOOK_MOST, STEP):
@@ -63,7 +63,7 @@ def delayed(broker: RedisBroker, queues: Iterable[str], limit: int) -> list[Wait
     return found
 
 
-def held(broker: RedisBroker, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
+def held(broker: LookingAfter, consumer_ids: Iterable[str]) -> dict[str, list[Waiting]]:
     """What consumers hold: the fields of their hashes, `<number>[r]`, NUL, list."""
     found: dict[str, list[Waiting]] = {}
     for ident in consumer_ids:
@@ -77,7 +77,7 @@ def held(broker: RedisBroker, consumer_ids: Iterable[str]) -> dict[str, list[Wai
     return found
 
 
-def release_delayed(broker: RedisBroker) -> int:
+def release_delayed(broker: LookingAfter) -> int:
     """Move all delayed messages to the ends of their queues, the earliest first; returns how many."""
     released = 0
     while moved := _script(broker, scripts.UNDELAY, scripts.DELAYED, STEP):
@@ -85,7 +85,7 @@ def release_delayed(broker: RedisBroker) -> int:
     return released
 
 
-def _delayed(broker: RedisBroker) -> Iterator[tuple[bytes, int]]:
+def _delayed(broker: LookingAfter) -> Iterator[tuple[bytes, int]]:
     start, seen = 0, STEP
     while seen == STEP:
         seen, *counts = _script(broker, scripts.COUNT_DELAYED, scripts.DELAYED, start, STEP)
@@ -93,7 +93,7 @@ def _delayed(broker: RedisBroker) -> Iterator[tuple[bytes, int]]:
         start += STEP
 
 
-def _held(broker: RedisBroker) -> Iterator[bytes]:
+def _held(broker: LookingAfter) -> Iterator[bytes]:
     """The lists of all messages that consumers of ours have in hand."""
     for ident in _ask(broker, b"ZRANGE", broker.key(scripts.LEASES), b"0", b"-1"):
         for field in _ask(broker, b"HKEYS", broker.key(scripts.HELD) + ident):
@@ -102,7 +102,7 @@ def _held(broker: RedisBroker) -> Iterator[bytes]:
             yield ident.split(b"@", 1)[1]
 
 
-def _held_by_celery(broker: RedisBroker) -> Iterator[str]:
+def _held_by_celery(broker: LookingAfter) -> Iterator[str]:
     """The queues, as far as their routing keys say, of what Celery's workers have noted down."""
     key, cursor = broker.key(broker.layout.unacked_key), b"start"
     while cursor != b"0":
@@ -111,9 +111,9 @@ def _held_by_celery(broker: RedisBroker) -> Iterator[str]:
             yield str(json_loads(note)[2])
 
 
-def _script(broker: RedisBroker, script: Script, key: str, *args: int) -> Any:
+def _script(broker: LookingAfter, script: Script, key: str, *args: int) -> Any:
     return _ask(broker, b"EVALSHA", script.sha, b"1", broker.key(key), *(b"%d" % arg for arg in args))
 
 
-def _ask(broker: RedisBroker, *words: bytes) -> Any:
+def _ask(broker: LookingAfter, *words: bytes) -> Any:
     return broker._call([pack(*words)])[0]
