@@ -254,6 +254,37 @@ print(json.dumps([type(app.backend).__name__, answer, repr(error)]))
     assert seen == ["CacheBackend", 5, "KeyError('no such thing')"]
 
 
+def test_django_structlog_logs_in_the_worker_by_its_step(django_project: Path) -> None:
+    needs("django_structlog", "django-structlog")
+    settings = django_project / "project_settings.py"
+    settings.write_text(settings.read_text().replace('"django_celery_results"', '"django_structlog"'))
+    seen = run_project(
+        DJANGO_APP
+        + TASKS
+        + """
+import structlog
+from django_structlog.celery.steps import DjangoStructLogInitStep
+events = []
+
+def keep(logger, method, event):
+    events.append([event.get("event"), event.get("task"), bool(event.get("task_id")), event.get("error")])
+    raise structlog.DropEvent
+
+structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
+app.steps["worker"].add(DjangoStructLogInitStep)
+with start_worker(app, perform_ping_check=False):
+    add.delay(2, y=3).get(timeout=10)
+    fail.delay().get(timeout=10, propagate=False)
+print(json.dumps([event for event in events if event[0] != "task_enqueued"]))
+""",
+        "cache+memory://",
+        cwd=django_project,
+    )
+    assert [event[0] for event in seen] == ["task_started", "task_succeeded", "task_started", "task_failed"]
+    assert seen[0] == ["task_started", "demo.add", True, None]
+    assert "no such thing" in seen[3][3]
+
+
 def test_celery_once_refuses_a_second_call(tmp_path: Path) -> None:
     needs("celery_once", "celery-once")
     seen = run_project(
