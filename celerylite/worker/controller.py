@@ -356,7 +356,7 @@ class WorkController:
         signals.worker_ready.send(sender=self)
         if self.ready_callback is not None:
             self.ready_callback(self)
-        self.on_consumer_ready(self)
+        self.on_consumer_ready(self.consumer)
 
     def on_before_init(self, **kwargs: Any) -> None:
         """Called before the settings are read."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,15 @@ def test_consumers_outlive_the_broker(project: Project, worker: Any) -> None:
     assert project.pop("answers") == "good day Eve"
 
 
+def test_another_control_process_starts_them_anew(project: Project, worker: Any) -> None:
+    notes = project.notes.read_text().splitlines()
+    os.kill(int(notes[-1].rpartition(" ")[2]), signal.SIGKILL)
+    wait_for(lambda: len(project.noted()) == len(notes) + 4, 60, "the steps to start again")
+    assert project.noted()[len(notes) :] == ["Inner start", "Outer start", "consumes", "Beside start"]
+    project.ask("Ida")
+    assert project.pop("answers") == "good day Ida"
+
+
 def test_the_order_of_a_warm_shutdown(project: Project, worker: Any) -> None:
     """Last of this worker."""
     before = len(project.noted())
@@ -267,4 +278,47 @@ def test_a_worker_in_a_thread(redis_url: str) -> None:
             producer.publish("hello", exchange="own", routing_key="own")
         wait_for(lambda: seen == ["hello"], 30, "the message")
     assert seen == ["hello", "t@here"]
+    app.close()
+
+
+def test_system_exit_in_a_timer_shuts_the_worker_down(redis_url: str) -> None:
+    """As in the guide's example, which finds tasks that run for too long; its `__init__` takes no other keywords."""
+    started: list[float | None] = []
+
+    class DeadlockDetection(bootsteps.StartStopStep):
+        requires = {"celery.worker.components:Timer"}
+
+        def __init__(self, worker: Any, deadlock_timeout: float = 0) -> None:
+            self.timeout = deadlock_timeout
+            self.tref: Any = None
+
+        def start(self, worker: Any) -> None:
+            self.tref = worker.timer.call_repeatedly(0.05, self.detect, (worker,), priority=10)
+
+        def stop(self, worker: Any) -> None:
+            self.tref.cancel()
+
+        def detect(self, worker: Any) -> None:
+            for request in worker.active_requests:
+                if request.time_start and time.time() - request.time_start > self.timeout:
+                    started.append(request.time_start)
+                    done.set()
+                    raise SystemExit
+
+    done = threading.Event()
+    app = Celery("deadlocked", broker=redis_url, backend=redis_url, set_as_current=False)
+    app.steps["worker"].add(DeadlockDetection)
+
+    @app.task(name="stuck", shared=False)
+    def stuck() -> str:
+        return "detected" if done.wait(60) else "not detected"
+
+    worker = app.WorkController(pool="solo", hostname="d@here")
+    thread = threading.Thread(target=worker.start)
+    thread.start()
+    before = time.time()
+    assert stuck.delay().get(timeout=60) == "detected"
+    thread.join(60)
+    assert not thread.is_alive() and worker.exitcode == 0
+    assert len(started) == 1 and abs(started[0] - before) < 60
     app.close()
