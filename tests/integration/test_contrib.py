@@ -203,8 +203,8 @@ def test_what_workers_have(manager: Manager, client: Any, module_site: Site) -> 
     manager.assert_received(ids, interval=0.05)
     manager.assert_accepted(ids, interval=0.05)
     manager.assert_result_tasks_in_progress_or_completed(results, interval=0.05)
-    assert manager.query_task_states(ids) == {"active": set(ids)}
-    assert dict(manager.query_tasks(ids))["w1@h"][ids[0]][0] == "active"
+    assert manager.query_task_states(ids, timeout=10) == {"active": set(ids)}
+    assert dict(manager.query_tasks(ids, timeout=10))["w1@h"][ids[0]][0] == "active"
     assert not manager.is_accepted(["nobody-sent-it"])
     with pytest.raises(Sentinel):
         manager.assert_accepted(["nobody-sent-it"], interval=0.01, interval_step=0, max_retries=1)
