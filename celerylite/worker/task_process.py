@@ -11,19 +11,19 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from celerylite import signals, states
+from celerylite import signals
 from celerylite.concurrency.base import Executor
-from celerylite.exceptions import TimeLimitExceeded, WorkerTerminate
-from celerylite.execution import Execution, Outcome, execute, finish
+from celerylite.exceptions import WorkerTerminate
+from celerylite.execution import Execution, execute
 from celerylite.platforms import EX_FAILURE
 from celerylite.utils.clock import uptime
-from celerylite.utils.einfo import ExceptionInfo
 from celerylite.worker.board import RAW_SIZE
 from celerylite.worker.directives import Directives
 from celerylite.worker.hearing import Hearing
 from celerylite.worker.intake import Intake
 from celerylite.worker.interrupting import Interrupting
 from celerylite.worker.limits import limits_for
+from celerylite.worker.overtime import Overtime
 from celerylite.worker.pace import Pace
 from celerylite.worker.revoked import recall
 from celerylite.worker.settler import Settler
@@ -33,14 +33,13 @@ if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.brokers import Broker, Delivery
     from celerylite.followup import Following
-    from celerylite.worker.board import Board, Running
+    from celerylite.worker.board import Board
     from celerylite.worker.children import Line
     from celerylite.worker.emitter import Emitter
     from celerylite.worker.options import WorkerOptions
     from celerylite.worker.request import Request
 
 logger = logging.getLogger("celery.worker")
-request_logger = logging.getLogger("celery.worker.request")
 
 #: Seconds that a fetch waits before the loop looks round; signals and messages end the wait at once.
 WAIT = 60.0
@@ -51,7 +50,7 @@ LOOK = 0.1
 AHEAD = 8
 
 
-class TaskProcess:
+class TaskProcess(Overtime):
     """Runs the tasks of some slots of the board, in the process that calls `run`."""
 
     def __init__(
@@ -77,7 +76,7 @@ class TaskProcess:
         self.hearing = Hearing(app, self.directives, board, line, self.stop)
         self.hearing.begin(options.queues)
         self.stopping = False
-        #: How many tasks were handed to a slot, and how many have ended.
+        #: How many tasks were handed to a slot; `done` have ended.
         self.begun = self.done = 0
         self.pace = Pace(self.directives.prefetch or options.prefetch or options.fetch_max)
         self.directives.on("prefetch", lambda directive: self.pace.bound(directive["most"]))
@@ -92,15 +91,13 @@ class TaskProcess:
         )
         self.consumer.on_outage = partial(board.set_outage, first_slot)
         self.intake = Intake(app, options, self.consumer, broker, self.directives)
-        #: Whom to tell of each task; None while events are off.
-        self.events: Emitter | None = None
+        self.events = None
         self.settler = Settler(app, broker, self.consumer, lambda: self.stopping)
         self.share = Share(options, line)
         self.interrupting = Interrupting(board, first_slot, lambda slot, running: self.warn(0, running))
         self.cold = False
         self._guard = getattr(executor, "guard", self.interrupting.guard)
-        #: What runs in each slot; whoever takes a request out settles it.
-        self._running: dict[int, Request] = {}
+        self._running = {}
         self._taking = Lock()
         #: Whether a fetch comes next.
         self._last = False
@@ -298,16 +295,6 @@ class TaskProcess:
         if self.interrupting.leave() or not self.serial:
             raise WorkerTerminate(EX_FAILURE)
 
-    def warn(self, slot: int, running: Running) -> None:
-        """The task in this slot is past its soft limit."""
-        request, limit = self._running.get(slot), running.soft_limit
-        if request is not None and self._still(slot, running):
-            request_logger.warning(
-                "Soft time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
-                extra=request.log_extra("soft_timeout"),
-            )  # fmt: skip
-            request.on_timeout(True, limit)
-
     # -- letting go
 
     def settle(
@@ -317,50 +304,6 @@ class TaskProcess:
         if not self._take(request, slot):
             return  # it ran into its hard limit, and has failed already
         self._held_back = self.settler.let_go(request, execution, record, following, self._last)
-
-    def _take(self, request: Request, slot: int, give_up: bool = False) -> bool:
-        """Take the right to settle; False where another thread has it, and the slot may run another task by now."""
-        if self.serial:  # there is no other thread
-            return self._running.pop(slot, None) is request
-        with self._taking:
-            if self._running.get(slot) is not request:
-                return False
-            del self._running[slot]
-            request.given_up = give_up
-            return True
-
-    def _still(self, slot: int, running: Running) -> bool:
-        """Whether the slot runs what was read from the board a moment ago."""
-        return self.board.read(self.first_slot + slot).since == running.since
-
-    def _let_go(
-        self, request: Request, execution: Execution, record: bytes | None, following: Following | None
-    ) -> None:
-        self.settler.let_go(request, execution, record, following)
-
-    def on_hard_limit(self, slot: int, running: Running) -> bool:
-        """A thread is past its hard limit: its task has failed, whatever it does from now on; False if it has ended."""
-        request, limit = self._running.get(slot), running.hard_limit
-        if request is None or request.plan is None or not self._still(slot, running):
-            return False
-        if not self._take(request, slot, give_up=True):
-            return False
-        request_logger.error(
-            "Hard time limit (%ss) exceeded for %s[%s]", limit, request.name, request.id,
-            extra=request.log_extra("timeout"),
-        )  # fmt: skip
-        exc = TimeLimitExceeded(limit)
-        execution = Execution(
-            request.plan, request.context(), request.args, request.kwargs, partial(self._let_go, request)
-        )
-        execution.outcome = Outcome(states.FAILURE, exc, ExceptionInfo((type(exc), exc, None)), limit)
-        request.on_timeout(False, limit)
-        finish(execution)
-        if self.events is not None:
-            self.events.ended(request, execution.outcome)
-        self.done += 1
-        self.board.finish(self.first_slot + slot, self.done)
-        return True
 
     def _retire_if_due(self) -> None:
         if self.share.limited and self.share.spent(self.done, self.pace.mean, self.executor.slots):
