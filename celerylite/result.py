@@ -5,22 +5,21 @@ Waiting and reading are the result store's business (`backends`); results of man
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from celerylite import _state, states
-from celerylite.exceptions import IncompleteStream, TaskRevokedError, TimeoutError
+from celerylite.exceptions import TaskRevokedError, TimeoutError
 from celerylite.result_base import (
     E_WOULDBLOCK,
     OnReady,
-    RecordFields,
     ResultBase,
     allow_join_result,
     assert_will_not_block,
     denied_join_result,
 )
 from celerylite.result_set import GroupResult, ResultSet
+from celerylite.result_tree import ResultTree
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,16 +42,12 @@ __all__ = (
 
 R = TypeVar("R")
 
-#: A result as it travels: ((id, parent), children), each again such a tuple.
-ResultTuple = tuple[tuple[str, Any], Any]
 
-
-class AsyncResult(RecordFields, ResultBase, Generic[R]):
+class AsyncResult(ResultTree, Generic[R]):
     """The result of one call; nothing is read before you ask for it."""
 
     app: Any = None
     TimeoutError = TimeoutError
-    id: Any = None
     #: What is known for good: the task is ready.
     _cache: dict[str, Any] | None = None
     _ignored = False
@@ -261,62 +256,6 @@ class AsyncResult(RecordFields, ResultBase, Generic[R]):
         self.app.control.revoke_by_stamped_headers(
             headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
         )
-
-    # -- the tree of results
-
-    def as_tuple(self) -> ResultTuple:
-        """The result as it travels; `result_from_tuple` reads it."""
-        parent = self.parent
-        return (self.id, parent.as_tuple() if parent is not None else None), None
-
-    def as_list(self) -> list[str]:
-        """The id, followed by those of the parents."""
-        ids = [self.id]
-        if self.parent is not None:
-            ids.extend(self.parent.as_list())
-        return ids
-
-    def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
-        """Wait for the result, then for those of the tasks it called, and so on: (result, value) pairs."""
-        for _, result in self.iterdeps(intermediate=intermediate):
-            yield result, result.get(**kwargs)
-
-    def get_leaf(self) -> Any:
-        """The value of the last result that `collect` gives."""
-        value = None
-        for _, value in self.collect():  # noqa: B007 (the last one is wanted)
-            pass
-        return value
-
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
-        """(parent, result) pairs of this result and all that it led to.
-
-        Raises `IncompleteStream` where one is not ready, unless `intermediate` is set.
-        """
-        queue: deque[tuple[Any, Any]] = deque([(None, self)])
-        while queue:
-            parent, node = queue.popleft()
-            yield parent, node
-            if node.ready():
-                queue.extend((node, child) for child in node.children or ())
-            elif not intermediate:
-                raise IncompleteStream
-
-    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> Any:
-        """The tree of results as a graph that can be drawn."""
-        from celerylite.utils.graph import DependencyGraph  # few ask for it
-
-        graph = DependencyGraph(formatter=formatter)
-        for parent, node in self.iterdeps(intermediate=intermediate):
-            graph.add_arc(node)
-            if parent is not None:
-                graph.add_edge(parent, node)
-        return graph
-
-    @property
-    def graph(self) -> Any:
-        """`build_graph()`."""
-        return self.build_graph()
 
     @property
     def supports_native_join(self) -> bool:

@@ -33,6 +33,7 @@ FLOORS = {
     "celerylite.result": 3,
     "celerylite.result_base": 3,
     "celerylite.result_set": 3,
+    "celerylite.result_tree": 3,
     "celerylite.brokers": 3,
     "celerylite.events": 3,
     "celerylite.backends": 3,
