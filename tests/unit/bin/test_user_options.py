@@ -33,7 +33,7 @@ def options(project: Path) -> Iterator[None]:
     )
     context = click.Context(celery)
     commands = [celery.get_command(context, name) for name in ("worker", "beat", "report")]
-    commands.append(logtool.stats)
+    commands += logtool.logtool.commands.values()  # each of them is given the options for all
     before = [(command, command.params[:], command.callback) for command in commands if command is not None]
     yield
     for command, params, callback in before:
