@@ -9,6 +9,7 @@ import gc
 import itertools
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,7 +132,12 @@ def put_back() -> Iterator[None]:
         shared = set(state._on_app_finalizers)
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(one, one.handlers[:], one.level, one.propagate, one.disabled) for one in loggers]
+    # A worker tells its children of its log file there, as Celery's does.
+    environment = {name: value for name, value in os.environ.items() if name.startswith("CELERY")}
     yield
+    for name in [name for name in os.environ if name.startswith("CELERY") and name not in environment]:
+        del os.environ[name]
+    os.environ.update(environment)
     if state is not None:
         state.default_app, state._fallback_app, state._process_app, state._tls.current_app = apps
         state._on_app_finalizers.clear()
