@@ -14,6 +14,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.messaging import Consumer, Producer
 from kombu.pidbox import Mailbox as KombuMailbox
 
+from celerylite.brokers.kombu_files import write_whole
 from celerylite.utils.log import get_logger
 
 logger = get_logger("celery.control")
@@ -34,6 +35,7 @@ class Mailbox(KombuMailbox):
     def _publish(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, on the channel given, and note how many have heard it."""
         channel = kwargs.get("channel")
+        write_whole(channel)
         with _counting(channel) as counts:
             if counts is not None:
                 kwargs["producer"] = kwargs.get("producer") or Producer(channel, auto_declare=False)

@@ -18,8 +18,9 @@ from celerylite.utils import uuid
 
 
 def write_whole(channel: Any) -> None:
-    """Let this channel write messages so, under kombu's names."""
-    channel._put = partial(_put, channel)
+    """Let this channel write messages so, under kombu's names, if it is one of that transport."""
+    if getattr(channel, "data_folder_out", None) is not None:
+        channel._put = partial(_put, channel)
 
 
 def _put(channel: Any, queue: str, payload: Any, **options: Any) -> None:

@@ -9,6 +9,7 @@ from kombu.entity import Exchange
 from kombu.messaging import Consumer, Producer
 
 from celerylite.brokers import as_uri
+from celerylite.brokers.kombu_files import write_whole
 from celerylite.brokers.kombu_port import as_message
 from celerylite.brokers.mailbox import Address, Mailbox, NoFanout
 from celerylite.brokers.waking import Waking
@@ -53,6 +54,7 @@ class KombuMailbox(Waking, Mailbox):
         polling = getattr(transport, "polling_interval", None) or LOOK
         self._interval = LOOK_OFTEN if transport.driver_type == "memory" else polling
         self._channel = connection.channel()
+        write_whole(self._channel)
         consumer = Consumer(self._channel, [self.address.queue()], no_ack=True, on_message=self._hear)
         consumer.consume()
 

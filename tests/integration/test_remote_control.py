@@ -26,13 +26,14 @@ pytestmark = pytest.mark.slow
 
 HOST = "w1@h"
 PROJECT = '''
-import importlib, os, re, sys
+import importlib, json, os, re, sys
 
 lib = os.environ.get("QUEUE_LIB", "celery")
 Celery = importlib.import_module(lib).Celery
 control = importlib.import_module(f"{lib}.worker.control")
 broker = os.environ["TEST_BROKER"]
 app = Celery("boxed", broker=broker, backend=os.environ.get("TEST_RESULTS", broker))
+app.conf.broker_transport_options = json.loads(os.environ.get("TEST_OPTIONS") or "{}")
 
 
 @app.task(name="stuck")
@@ -156,7 +157,10 @@ def test_the_server_is_restarted(boxed: Boxed) -> None:
     assert boxed.ask("ping") == {"ok": "pong"}
 
 
-@pytest.mark.parametrize("place, pool", [("sqlite", "prefork"), ("rabbitmq", "prefork"), ("redis", "threads")])
+@pytest.mark.parametrize(
+    "place, pool",
+    [("sqlite", "prefork"), ("rabbitmq", "prefork"), ("redis", "threads"), ("filesystem", "prefork")],
+)
 def test_other_brokers_and_pools(
     place: str, pool: str, tmp_path: Path, start_worker: Workers, request: pytest.FixtureRequest
 ) -> None:
@@ -167,16 +171,23 @@ def test_other_brokers_and_pools(
     elif place == "redis":
         url = request.getfixturevalue("redis_url")
     env = {"TEST_BROKER": url, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    if place == "rabbitmq":
+    if place in ("rabbitmq", "filesystem"):
         env["TEST_RESULTS"] = "cache+memory://"
+    options: dict[str, Any] = {}
+    if place == "filesystem":
+        (tmp_path / "queue").mkdir()
+        folders = {name: f"{tmp_path}/queue" for name in ("data_folder_in", "data_folder_out")}
+        options = {**folders, "control_folder": f"{tmp_path}/queue/control", "polling_interval": 0.02}
+        url, env["TEST_BROKER"], env["TEST_OPTIONS"] = "filesystem://", "filesystem://", json.dumps(options)
     worker = start_worker("boxed", "-c", "2", "-P", pool, "-n", HOST, env=env)
     from celerylite import Celery
 
     client = Celery("client", broker=url, set_as_current=False)
+    client.conf.broker_transport_options = options
     assert client.control.ping(timeout=10, destination=[HOST]) == [{HOST: {"ok": "pong"}}]
     stats = _ask(client, "stats")
     assert stats["pid"] == worker.pid and stats["pool"]["max-concurrency"] == 2
-    if place != "rabbitmq":  # there delays cannot be listed
+    if place in ("sqlite", "redis"):  # elsewhere delays cannot be listed
         later = client.send_task("stuck", (1,), countdown=1000).id
         wait_for(lambda: _ask(client, "scheduled"), 20, "the task to be listed")
         assert _ask(client, "query_task", ids=later)[later][0] == "scheduled"
