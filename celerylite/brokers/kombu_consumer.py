@@ -24,8 +24,8 @@ from celerylite.brokers.amqp_frames import keep
 from celerylite.brokers.base import Consumer
 from celerylite.brokers.envelope import encode
 from celerylite.brokers.kombu_delays import original_key
-from celerylite.brokers.kombu_letting_go import Held, LettingGo
-from celerylite.brokers.kombu_minder import HEARTBEAT, Minder
+from celerylite.brokers.kombu_letting_go import Held
+from celerylite.brokers.kombu_minder import HEARTBEAT, Minded, Minder
 from celerylite.brokers.kombu_port import as_message, limit_waits
 from celerylite.brokers.outage import Enduring
 from celerylite.brokers.values import Delivery
@@ -44,13 +44,11 @@ logger = logging.getLogger("celery.brokers.kombu")
 
 #: Seconds between looks at transports that push nothing and name no interval.
 POLLING = 1.0
-#: Seconds between two times that a message is given back which keeps coming again, at most.
-GIVE_BACK_PAUSE = 1.0
 #: AMQP's code for what a server cannot do.
 NOT_IMPLEMENTED = 540
 
 
-class KombuConsumer(Enduring, LettingGo, Consumer):
+class KombuConsumer(Enduring, Minded, Consumer):
     """See the module."""
 
     _logger = logger
@@ -76,7 +74,6 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
         self._later: list[tuple[float, int, Held]] = []
         self._waiting: dict[bytes, Held] = {}
         self._busy_since = 0.0
-        #: Whether a thread is within `fetch`; then it reads, and nobody else must.
         self._fetching = False
         self._inbox: Inbox | None = None
         self._window: Window | None = None
@@ -84,7 +81,6 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
         self._tags: dict[str, str] = {}
         #: Whether several consumers may share one window; not with quorum queues.
         self._shares = True
-        #: When something may be given back again (`uptime`), and how long until the next time after that.
         self._give_back_at, self._give_back_pause = 0.0, 0.0
         self._minder: Minder | None = None
 
@@ -310,45 +306,6 @@ class KombuConsumer(Enduring, LettingGo, Consumer):
     def fresh(self, delivery: Delivery) -> bool:
         """Whether the message was not given back meanwhile."""
         return delivery.tag in self._held
-
-    # -- keeping the connection alive
-
-    def mind(self) -> bool:
-        """Called by the minder: give back what waits behind a long task, keep up the heartbeats; True while there may
-        be something to give back.
-        """
-        with self._lock:
-            if self._connection is None:
-                return False
-            try:
-                if not self._fetching:
-                    self._drain()
-                    if self._busy_since and uptime() - self._busy_since > self.long_task:
-                        self._give_back_waiting()
-                self._connection.heartbeat_check(rate=3)
-            except self.broker.errors as exc:
-                self._lose(exc)
-                return False
-            return bool(self._busy_since and self._may_wait())
-
-    def _may_wait(self) -> bool:
-        """Whether messages may wait in this process, now or soon."""
-        return bool(self._waiting or self._ready or (self._window is not None and self._window.may_push))
-
-    def heartbeat(self) -> float:
-        """Seconds between heartbeats, as agreed with the server."""
-        return float(self._connection.get_heartbeat_interval() or HEARTBEAT)
-
-    def _give_back_waiting(self) -> None:
-        now = uptime()
-        stays = self._window.stays if self._window is not None else lambda queue: False
-        given = [held for held in (*self._waiting.values(), *self._ready) if not stays(held.queue)]
-        if not given or now < self._give_back_at:
-            return
-        # What is consumed all the time may come straight back, when all others are busy too.
-        self._give_back_pause = min(GIVE_BACK_PAUSE, 2 * self._give_back_pause or self.long_task)
-        self._give_back_at = now + self._give_back_pause
-        self._give_back(given)
 
     # -- the end
 
