@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from celerylite import _state, canvas, context, states
 from celerylite.app.annotations import annotate
 from celerylite.app.attributes import AppOfTask, FromConfig, RequestStack, getattr_static
+from celerylite.app.eager import Eager
 from celerylite.app.registry import _unpickle_task_v2
 from celerylite.app.retrying import Retrying
+from celerylite.app.task_options import TaskOptions
 from celerylite.app.utils import appstr
 from celerylite.context import Context
-from celerylite.exceptions import Ignore, Retry
+from celerylite.exceptions import Ignore
 from celerylite.result_base import allow_join_result
-from celerylite.utils import uuid
-from celerylite.utils.functional import maybe_list
 
 if TYPE_CHECKING:
     from celerylite.app.base import Celery
     from celerylite.canvas import Signature
-    from celerylite.result import AsyncResult, EagerResult
+    from celerylite.result import AsyncResult
 
 __all__ = ("Context", "Task")
 
@@ -48,86 +48,8 @@ CALL_OPTIONS = (
 )
 
 
-class Task(Retrying, Generic[P, R]):
-    """A function that can be called later, elsewhere. `P` are its parameters, `R` what it returns.
-
-    The class is long because all of this is public: every attribute and method is one of Celery's.
-    """
-
-    #: The name it is registered by.
-    name: Any = None
-    #: Whether calls are checked against the parameters of the function.
-    typing: bool = True
-    #: Calls a second ("100/s", "10/m"), for each worker.
-    rate_limit: Any = FromConfig("rate_limit", "task_default_rate_limit")
-    #: Whether that is counted for each "worker", or for all together ("global").
-    rate_limit_scope: Any = FromConfig("rate_limit_scope", "task_rate_limit_scope")
-    #: Do not store what it returns.
-    ignore_result: Any = FromConfig("ignore_result", "task_ignore_result")
-    #: Note the tasks that it calls as its `children`.
-    trail: bool = True
-    #: Worker events about it are sent.
-    send_events: bool = True
-    #: Errors are stored even where results are not.
-    store_errors_even_if_ignored: Any = FromConfig(
-        "store_errors_even_if_ignored", "task_store_errors_even_if_ignored"
-    )
-    #: Results of eager calls are stored.
-    store_eager_result: Any = FromConfig("store_eager_result", "task_store_eager_result")
-    #: How arguments are written: a name in kombu's registry.
-    serializer: Any = FromConfig("serializer", "task_serializer")
-    #: Hard time limit in seconds: the process is killed.
-    time_limit: Any = FromConfig("time_limit", "task_time_limit")
-    #: Soft time limit in seconds: `SoftTimeLimitExceeded` is raised inside.
-    soft_time_limit: Any = FromConfig("soft_time_limit", "task_soft_time_limit")
-    #: Seconds, or a datetime, after which it must not start any more.
-    expires: Any = None
-    #: A state STARTED is stored.
-    track_started: Any = FromConfig("track_started", "task_track_started")
-    #: Messages are acknowledged after the task has run.
-    acks_late: Any = FromConfig("acks_late", "task_acks_late")
-    acks_on_failure_or_timeout: Any = FromConfig(
-        "acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"
-    )
-    acks_on_failure: Any = FromConfig("acks_on_failure", "task_acks_on_failure")
-    acks_on_timeout: Any = FromConfig("acks_on_timeout", "task_acks_on_timeout")
-    #: With `acks_late`: a message whose process died goes back to its queue.
-    reject_on_worker_lost: Any = FromConfig("reject_on_worker_lost", "task_reject_on_worker_lost")
-    #: A task whose process died is retried.
-    retry_on_worker_lost: Any = FromConfig("retry_on_worker_lost", "task_retry_on_worker_lost")
-    #: Errors that are expected: reported without a traceback.
-    throws: tuple[type[BaseException], ...] = ()
-    #: Priority of its messages, 0 to 9 on Redis.
-    priority: Any = FromConfig("priority", "task_default_priority")
-    #: Longest text of a result in logs and events.
-    resultrepr_maxsize: int = 1024
-    #: A base for other tasks; not registered.
-    abstract: bool = True
-
-    #: Not supported: our worker has one road, and sets messages of a task with a strategy of its own aside.
-    Strategy: Any = None
-    #: The class of its requests in the worker, or the name of that class as "package.module:Name".
-    Request: Any = "celerylite.worker.request:Request"
-
-    #: Attributes that the configuration decides where the task does not.
-    from_config: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("serializer", "task_serializer"),
-        ("rate_limit", "task_default_rate_limit"),
-        ("rate_limit_scope", "task_rate_limit_scope"),
-        ("priority", "task_default_priority"),
-        ("time_limit", "task_time_limit"),
-        ("soft_time_limit", "task_soft_time_limit"),
-        ("track_started", "task_track_started"),
-        ("acks_late", "task_acks_late"),
-        ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
-        ("acks_on_failure", "task_acks_on_failure"),
-        ("acks_on_timeout", "task_acks_on_timeout"),
-        ("reject_on_worker_lost", "task_reject_on_worker_lost"),
-        ("retry_on_worker_lost", "task_retry_on_worker_lost"),
-        ("ignore_result", "task_ignore_result"),
-        ("store_eager_result", "task_store_eager_result"),
-        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
-    )
+class Task(TaskOptions, Retrying, Eager[R], Generic[P, R]):
+    """A function that can be called later, elsewhere. `P` are its parameters, `R` what it returns."""
 
     app: Any = AppOfTask()
     __bound__: ClassVar[bool] = False
@@ -312,19 +234,6 @@ class Task(Retrying, Generic[P, R]):
         else:
             check(*(args or ()))
 
-    def _apply_eagerly(
-        self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
-    ) -> Any:
-        """`task_always_eager`: run it here and now, with arguments as a worker would get them."""
-        from celerylite import message, result  # upwards in floors, and only for eager calls
-
-        content_type, encoding, body, _ = message.dumps((args or (), kwargs or {}), options.get("serializer"))
-        args, kwargs = message.loads(body, content_type, encoding, accept=[content_type])
-        with result.denied_join_result():
-            return self.apply(
-                args, kwargs, task_id=task_id or uuid(), link=link, link_error=link_error, **options
-            )
-
     def shadow_name(self, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         """Another name for logs and monitors; for subclasses."""
         return None
@@ -334,79 +243,6 @@ class Task(Retrying, Generic[P, R]):
             given = ((name, getattr(self, name, None)) for name in CALL_OPTIONS)
             self._exec_options = {name: value for name, value in given if value is not None}
         return self._exec_options
-
-    def apply(
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        link: Any = None,
-        link_error: Any = None,
-        task_id: str | None = None,
-        retries: int | None = None,
-        throw: bool | None = None,
-        logfile: str | None = None,
-        loglevel: int | None = None,
-        headers: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> EagerResult[R]:
-        """Run the task in this process, now, and return how it ended."""
-        from celerylite import execution  # upwards: running is another floor
-        from celerylite.result import EagerResult
-
-        app = self._get_app()
-        args, kwargs = args or (), kwargs or {}
-        task_id = task_id or uuid()
-        request = self._eager_request(task_id, retries or 0, logfile, loglevel, headers, options)
-        request.update(callbacks=maybe_list(link), errbacks=maybe_list(link_error))
-        throw = app.either("task_eager_propagates", throw)
-        outcome = execution.apply_eager(
-            self, task_id=task_id, args=args, kwargs=kwargs, request=request, throw=bool(throw)
-        )
-        value = outcome.value
-        if isinstance(value, Retry) and value.sig is not None:
-            return value.sig.apply(retries=(retries or 0) + 1)
-        traceback = outcome.einfo.traceback if outcome.einfo is not None else None
-        return EagerResult(task_id, value, outcome.state, traceback=traceback, name=self.name)
-
-    def _eager_request(
-        self,
-        task_id: str,
-        retries: int,
-        logfile: str | None,
-        loglevel: int | None,
-        headers: dict[str, Any] | None,
-        options: dict[str, Any],
-    ) -> dict[str, Any]:
-        """What stands in the request of an eager call, in place of what a message would bring."""
-        from celerylite.utils.nodenames import gethostname
-
-        parent = _state.get_current_worker_task()
-        request: dict[str, Any] = {
-            "id": task_id,
-            "task": self.name,
-            "parent_id": parent.request.id if parent is not None else None,
-            "root_id": (parent.request.root_id or parent.request.id) if parent is not None else None,
-            "retries": retries,
-            "is_eager": True,
-            "logfile": logfile,
-            "loglevel": loglevel or 0,
-            "hostname": gethostname(),
-            "headers": headers,
-            "ignore_result": options.get("ignore_result", self.ignore_result),
-            "delivery_info": {
-                "is_eager": True,
-                "exchange": options.get("exchange"),
-                "routing_key": options.get("routing_key"),
-                "priority": options.get("priority"),
-            },
-        }
-        request["root_id"] = request["root_id"] or task_id
-        if "stamped_headers" in options:
-            request["stamped_headers"] = maybe_list(options["stamped_headers"])
-            request["stamps"] = {
-                header: maybe_list(options.get(header, [])) for header in request["stamped_headers"]
-            }
-        return request
 
     # -- signatures
 
