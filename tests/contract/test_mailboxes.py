@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -31,6 +32,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[Any]:
     place = request.param(request)
     app = Celery("mailboxes", broker=place.url, backend="cache+memory://", set_as_current=False)
     app.conf.update(place.conf)
+    app.conf.control_exchange = f"control{uuid4().hex}"  # kombu's memory is one for the process: nobody else is heard
     if request.param is memory:
         app.conf.broker_transport_options = {"polling_interval": 0.01}
     yield app
@@ -90,7 +92,8 @@ def test_answers_arrive(app: Any, box: Mailbox) -> None:
 
 def test_an_answer_that_nobody_waits_for_is_no_error(app: Any, box: Mailbox) -> None:
     properties = {"delivery_mode": 1, "priority": 0}
-    box.reply(Message({}, b"{}", "application/json", "utf-8", properties, "reply.celery.pidbox", "nobody"))
+    exchange = f"reply.{app.conf.control_exchange}.pidbox"
+    box.reply(Message({}, b"{}", "application/json", "utf-8", properties, exchange, "nobody"))
     app.control.broadcast("ping")
     assert hear(box)
 
