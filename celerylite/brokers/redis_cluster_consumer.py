@@ -105,6 +105,7 @@ class ClusterConsumer(Waking, Consumer):
                 self._parts[name] = self._part(name)
         for part in self._parts.values():
             part.alone = len(self.queues) == 1
+        self._order = self.broker.layout.order(self.queues)
 
     def _part(self, queue: str) -> QueueConsumer:
         part = QueueConsumer(
@@ -134,11 +135,10 @@ class ClusterConsumer(Waking, Consumer):
         if not self.queues:
             self._idle(wait)
             return []
-        for step in range(len(self.queues)):
-            turn = (self._turn + step) % len(self.queues)
-            taken = self._take(self._parts[self.queues[turn]], most)
+        for queue in self._in_order():
+            taken = self._take(self._parts[queue], most)
             if taken:
-                self._turn = (turn + 1) % len(self.queues)
+                self._rotate(queue)
                 return taken
         first = self._parts[self.queues[0]]
         if wait <= 0:
@@ -147,6 +147,20 @@ class ClusterConsumer(Waking, Consumer):
             self._sleep(min(LOOK, wait))
             return []
         return self._numbered(first, lambda: first.fetch(most, wait))
+
+    def _in_order(self) -> Sequence[str]:
+        """The queues as they are looked at next: by turns, or as `queue_order_strategy` says."""
+        if self._order is not None:
+            return list(self._order.consume(len(self.queues)))
+        turn = self._turn % len(self.queues)
+        return self.queues[turn:] + self.queues[:turn]
+
+    def _rotate(self, queue: str) -> None:
+        """The queue has had its turn."""
+        if self._order is not None:
+            self._order.rotate(queue)
+        else:
+            self._turn = self.queues.index(queue) + 1
 
     def _take(self, part: QueueConsumer, most: int) -> list[Delivery]:
         return [] if uptime() < part.away_until else self._numbered(part, lambda: part.fetch(most, 0.0))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,26 @@ def test_priorities(shared: Site, client: Any) -> None:
     started = [event.key for event in shared.ledger.events("start")]
     order = sorted((started.index(result.id), result is urgent) for result in [*usual, urgent])
     assert any(is_urgent for _, is_urgent in order[:2]), "two processes: at most one of the others was before it"
+
+
+@pytest.mark.parametrize(
+    "strategy,expected",
+    [("sorted", "aabbcc"), ("priority", "bbccaa"), ("round_robin", "bcabca")],
+)
+def test_queues_are_taken_from_in_the_order_asked_for(
+    redis_cluster: RedisCluster, strategy: str, expected: str
+) -> None:
+    prefix = uuid.uuid4().hex
+    app: Any = Celery("order", broker=redis_cluster.url, set_as_current=False)
+    app.conf.broker_transport_options = {"queue_order_strategy": strategy, "global_keyprefix": prefix}
+    for queue in "cabcab":
+        app.send_task("t", queue=queue)
+    consumer = app.broker.consumer(list("bca"), serial=True, lease=5.0)
+    assert consumer.open(lambda: False)
+    assert "".join(consumer.fetch(1, 1.0)[0].queue for _ in range(6)) == expected
+    consumer.close()
+    app.broker.purge("abc")
+    app.close()
 
 
 def test_no_queue_waits_for_another(shared: Site, client: Any) -> None:
