@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerylite.bootsteps import Blueprint
@@ -188,13 +189,16 @@ class Consuming:
         consumer.connection.connect()
         consumer.restart_count += 1
         consumer.blueprint.start(consumer)
+        for step in consumer.steps:
+            for each in getattr(step, "consumers", None) or ():
+                _guard(each)
         if consumer.init_callback is not None:
             consumer.init_callback(consumer)
         self._running = True
         self._settled.set()
 
     def _drain(self) -> None:
-        """Have messages handled until we shall stop; what handlers raise is logged, the message not acknowledged."""
+        """Have messages handled until we shall stop."""
         connection, errors = self.consumer.connection, self._errors()
         while not self._stopping.is_set():
             try:
@@ -206,8 +210,8 @@ class Consuming:
                     connection.heartbeat_check()
             except errors:
                 raise
-            except Exception as exc:  # a border: users' callbacks
-                logger.exception("A consumer step failed: %r", exc, extra={"action": "step_failed"})
+            except Exception as exc:  # a border: consumers that no step has told us of, messages that cannot be read
+                _log_failure(exc)
 
     def _errors(self) -> tuple[type[Exception], ...]:
         """What means that everything must begin anew; an error of a channel at the start is a fault of the step."""
@@ -245,3 +249,25 @@ class Consuming:
             self.consumer.connection.close()
         except Exception as exc:  # a border: it may be broken in any way
             logger.debug("Closing the connection of consumer steps: %r", exc)
+
+
+def _guard(consumer: Any) -> None:
+    """Log what the callbacks of a kombu consumer raise, for an `OSError` of theirs would look like one of the connection.
+
+    Their message stays unacknowledged.
+    """
+    for name in ("on_message", "receive"):
+        call = getattr(consumer, name, None)
+        if call is not None:
+            setattr(consumer, name, partial(_call_guarded, call))
+
+
+def _call_guarded(call: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return call(*args)
+    except Exception as exc:  # a border: users' callbacks
+        return _log_failure(exc)
+
+
+def _log_failure(exc: Exception) -> None:
+    logger.error("A consumer step failed: %r", exc, exc_info=exc, extra={"action": "step_failed"})

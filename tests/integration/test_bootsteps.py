@@ -58,6 +58,8 @@ class Answering(bootsteps.ConsumerStep):
 
     def handle(self, body, message):
         message.ack()
+        if "who" not in body:
+            raise TimeoutError("nobody")  # neither the connection's nor that of a wait for messages
         answer("answers", self.greeting + " " + body["who"])
 
 
@@ -180,9 +182,10 @@ def test_a_consumer_answers(project: Project, worker: Any) -> None:
 def test_a_message_that_cannot_be_handled_is_logged(project: Project, worker: Any) -> None:
     with Connection(project.server.url()) as connection:
         connection.Producer(serializer="json").publish({}, exchange="custom", routing_key="routing_key")
-    worker.wait_log(r"A consumer step failed: KeyError\('who'\)", 30)
+    worker.wait_log(r"A consumer step failed: TimeoutError\('nobody'\)", 30)
     project.ask("Bob")
     assert project.pop("answers") == "good day Bob"
+    assert "connection to broker lost" not in worker.log()
 
 
 def test_the_timer(project: Project, worker: Any) -> None:
