@@ -252,7 +252,7 @@ class Consuming:
 
 
 def _guard(consumer: Any) -> None:
-    """Log what the callbacks of a kombu consumer raise, for an `OSError` of theirs would look like one of the connection.
+    """Log what a kombu consumer's callbacks raise, for an `OSError` of theirs would look like one of the connection.
 
     Their message stays unacknowledged.
     """
