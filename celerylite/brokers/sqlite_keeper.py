@@ -16,8 +16,8 @@ from celerylite.brokers import sqlite_schema as schema
 from celerylite.brokers.base import Keeper
 from celerylite.brokers.envelope import header_text, redelivered
 from celerylite.brokers.sqlite_bells import DELAYED, POLL, SAFETY, Ear, queue_bell
-from celerylite.brokers.sqlite_consumer import Held
 from celerylite.brokers.sqlite_file import Link
+from celerylite.brokers.sqlite_letting_go import Held
 from celerylite.brokers.sqlite_upkeep import Upkeep
 from celerylite.brokers.values import Delivery
 from celerylite.brokers.waking import Waking
