@@ -191,8 +191,10 @@ def test_demo_that_is_interrupted_leaves_nothing_behind(signum: int) -> None:
     command = [sys.executable, "-m", "celerylite", "demo"]
     mark = f"interrupted-{os.getpid()}-{int(signum)}"
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(DEMO_MARK=mark), stdout=subprocess.PIPE, text=True
-    )
+        command, cwd=ROOT, env=environment(DEMO_MARK=mark), stdout=subprocess.PIPE, text=True,
+        # Shells have what they start in the background ignore it, the tests' own process too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdout is not None
     while "is ready" not in process.stdout.readline():
         assert process.poll() is None
