@@ -170,11 +170,11 @@ def test_delay_during_an_outage_raises_operational_error(lab: Lab, proxy: Proxy)
     began = time.monotonic()
     with pytest.raises(OperationalError):
         app.tasks["crash.work"].delay()  # type: ignore[attr-defined]
-    assert 0.25 < time.monotonic() - began < 5.0
+    assert 0.25 < time.monotonic() - began < 10.0
     began = time.monotonic()
     with pytest.raises(OperationalError):
         app.tasks["crash.work"].apply_async(retry=False)  # type: ignore[attr-defined]
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
     proxy.heal()
     key = app.tasks["crash.work"].delay().id  # type: ignore[attr-defined]
     lab.worker()

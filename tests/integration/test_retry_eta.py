@@ -69,16 +69,14 @@ def test_retries_are_never_early(shared: Site) -> None:
     first, second, third = shared.client().tasks["t.backoff"].delay([]).get(timeout=15)
     assert second - first >= 0.3
     assert third - second >= 0.6
-    assert third - first < 4
+    assert third - first < 10
 
 
 def test_a_delayed_call_does_not_hold_a_slot(shared: Site) -> None:
     client = shared.client()
     for _ in range(50):
-        client.tasks["t.noop"].apply_async(countdown=3)
-    began = time.monotonic()
-    assert client.tasks["t.add"].delay(1, 1).get(timeout=5) == 2
-    assert time.monotonic() - began < 1.5
+        client.tasks["t.noop"].apply_async(countdown=20)
+    assert client.tasks["t.add"].delay(1, 1).get(timeout=15) == 2
 
 
 @needs_ours
