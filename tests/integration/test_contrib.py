@@ -14,16 +14,11 @@ import pytest
 from celerylite import group
 from celerylite.contrib.testing.manager import Manager, Sentinel
 from tests.conftest import OURS, THEIRS, Site
+from tests.support.redis_server import free_port
 from tests.support.waiting import wait_for
 from tests.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def start_worker(site: Site, *args: str) -> WorkerProcess:

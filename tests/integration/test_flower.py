@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
 import sys
 import urllib.error
 import urllib.parse
@@ -18,6 +17,7 @@ import pytest
 
 from tests.conftest import OURS, Site
 from tests.support.browser import Browser
+from tests.support.redis_server import free_port
 from tests.support.waiting import wait_for
 from tests.support.worker import WorkerProcess
 
@@ -30,9 +30,7 @@ class Flower:
     """A running Flower."""
 
     def __init__(self, site: Site, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         env = site.environment(None, "", {"CELERYLITE_AS_CELERY": "1", "FLOWER_UNAUTHENTICATED_API": "true"})
         port = self.url.rpartition(":")[2]
         argv = [sys.executable, "-m", "celerylite", "-A", "tests.support.app", "flower", "--address=127.0.0.1"]

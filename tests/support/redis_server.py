@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -57,11 +58,22 @@ def require_binary(package: str = "") -> str:
     pytest.skip(reason)
 
 
+#: Below those that systems give to outgoing connections: one of these would take a port that is about to be used. The
+#: bus of a cluster's nodes, 10,000 above, is free of them too.
+PORTS = range(12_000, 22_000)
+_random = random.SystemRandom()  # tests, and processes that run them side by side, seed the other one
+
+
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    while True:
+        port = _random.choice(PORTS)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # taken
+            return port
 
 
 class RedisServer:
