@@ -79,6 +79,7 @@ class Crew:
             successor = self._successor()
             if successor is not None:
                 successor.standby = False
+                self._share_slots()  # first: once it may go it takes as many tasks as it knows of slots
                 successor.line.send(go=True)
             elif not self._start(standby=False):
                 return

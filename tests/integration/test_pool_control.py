@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -316,14 +317,18 @@ def test_threads_are_replaced_one_by_one(site: Site) -> None:
     assert "exited with" not in scene.worker.log()
 
 
-def test_short_tasks_in_small_shares(site: Site) -> None:
-    """Successor follows successor; all tasks run, none in a process that has had its share."""
-    scene = Scene(site, "-c", "2", "--max-tasks-per-child", "10")
-    results = [scene.tasks["t.work"].delay() for _ in range(200)]
+@pytest.mark.parametrize("pool, slots", [("prefork", 2), ("threads", 4)])
+def test_short_tasks_in_small_shares(site: Site, pool: str, slots: int) -> None:
+    """Successor follows successor; all tasks run, none in a process that has had its share, nor too many at a time."""
+    scene = Scene(site, "-P", pool, "-c", str(slots), "--max-tasks-per-child", "10")
+    results = [scene.tasks["t.work"].delay(seconds=0.1 * (n % 10 == 0)) for n in range(200)]
     assert {result.get(timeout=60) for result in results} == {"worked"}
     shares = Counter(event.pid for event in site.ledger.events("start"))
     assert max(shares.values()) <= 10 and sum(shares.values()) == 200
     assert "exited with" not in scene.worker.log()
+    steps = {"start": 1, "finish": -1}
+    at_once = accumulate(steps[event.name] for event in site.ledger.events() if event.name in steps)
+    assert max(at_once) <= slots
 
 
 def test_a_limit_that_every_process_passes_is_still_served(site: Site) -> None:
