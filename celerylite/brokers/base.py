@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from celerylite.brokers.values import QueueStats
+
 if TYPE_CHECKING:
     from kombu.entity import Queue
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
         DeadLetter,
         Delivery,
         EndedChord,
-        QueueStats,
         Settlement,
         Waiting,
     )
