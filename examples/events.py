@@ -26,6 +26,7 @@ class Monitor:
     def __init__(self):
         self.state = app.events.State(max_tasks_in_memory=1000)
         self.seen = threading.Condition()
+        self.failed = []
         handlers = {"task-failed": self.on_failed, "*": self.on_event}
         self.connection = app.connection_for_read()
         self.receiver = app.events.Receiver(self.connection, handlers=handlers)
@@ -38,10 +39,11 @@ class Monitor:
             self.seen.notify_all()
 
     def on_failed(self, event):
-        self.on_event(event)
-        # Most events only have the task's id; the state remembers what the first ones said.
-        task = self.state.tasks[event["uuid"]]
-        print(f"failed: {task.name} {task.exception}")
+        with self.seen:
+            self.on_event(event)
+            # Most events only have the task's id; the state remembers what the first ones said.
+            task = self.state.tasks[event["uuid"]]
+            self.failed.append(f"{task.name} {task.exception}")
 
     def wait_for(self, what):
         with self.seen:
@@ -63,6 +65,7 @@ def main():
     good, bad = add.delay(2, 3), broken.delay()
     known = monitor.state.tasks
     monitor.wait_for(lambda: all(i in known and known[i].sent and known[i].ready for i in (good.id, bad.id)))
+    print("failed:", *monitor.failed)
     task = known[good.id]
     print(f"{task.name}{task.args}: {task.state} {task.result}, sent by {task.client[:3]}…")
     print("times in order:", task.received <= task.started <= task.succeeded)

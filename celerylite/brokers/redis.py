@@ -313,8 +313,14 @@ class RedisBroker(LookingAfter):
         params = getattr(backend, "connparams", None)
         if not isinstance(params, dict) or self.connector.failover or self.outlet is not None:
             return False
-        place = (params.get("host"), params.get("port"), params.get("username") or None)
-        if place != (here.hostname or "127.0.0.1", here.port or 6379, self.connector.username):
+        if (params.get("username") or None) != self.connector.username:
+            return False
+        address = self.connector.address
+        if address is not None and address.path:
+            same = params.get("path") == address.path
+        else:
+            same = (params.get("host"), params.get("port")) == (here.hostname or "127.0.0.1", here.port or 6379)
+        if not same:
             return False
         self.results = (backend.task_keyprefix, backend.group_keyprefix)
         return True

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -129,7 +130,8 @@ class Database:
             "synchronous=NORMAL", "secure_delete=OFF", f"wal_autocheckpoint={AUTOCHECKPOINT}",
             f"journal_size_limit={WAL_LIMIT}", "temp_store=MEMORY",
         ):  # fmt: skip
-            connection.execute(f"PRAGMA {pragma}")
+            # Even these may find the file locked: by the first to open it after a crash, or the last to close it.
+            self.insist(partial(connection.execute, f"PRAGMA {pragma}"))
 
     def _create(self, connection: sqlite3.Connection) -> None:
         """Make the tables in a new file; make sure that an old one is ours."""

@@ -55,3 +55,16 @@ def _is_there(module: str) -> bool:
 def test_an_unknown_transport() -> None:
     with pytest.raises(ImproperlyConfigured, match="No such transport"):
         connect("rabit://localhost")
+
+
+@pytest.mark.parametrize(
+    "backend, same",
+    [
+        ("redis+socket:///run/r.sock?virtual_host=3", True),  # another database will do
+        ("redis+socket:///run/other.sock?virtual_host=2", False),
+        ("redis://localhost:6379/2", False),
+    ],
+)
+def test_results_on_the_brokers_unix_socket_are_stored_in_its_transactions(backend: str, same: bool) -> None:
+    app = Celery("same", broker="redis+socket:///run/r.sock?virtual_host=2", backend=backend, set_as_current=False)
+    assert app.broker.same_server(app.backend) is same
