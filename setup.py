@@ -41,7 +41,7 @@ EXTRAS = {
         "pydantic>=2.4",
         "pytest>=8",
         "pytest-timeout>=2.3",
-        "pytest-xdist>=3.5",
+        "pytest-xdist>=3.7",
         "PyYAML>=6.0",
         "rich>=13",
         # Redis 6.2, the oldest that will do; it is only run, never imported. There are no wheels for other Pythons.
