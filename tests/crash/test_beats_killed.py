@@ -87,6 +87,7 @@ def check_each_tick_once(broker: Broker, every: float) -> int:
     return len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "most"), [("redis", 1500), ("sqlite", 1000)])
 def test_three_beats_killed_at_random_for_a_thousand_ticks(
     start_beat: Callable[..., WorkerProcess], watch: Callable[[str], Broker], redis_url: str, tmp_path: Path,

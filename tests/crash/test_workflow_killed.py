@@ -144,7 +144,8 @@ def test_connection_reset_at_every_point(lab: Lab, sent: Sent, mode: str, direct
     assert not lab.tally().doubled()
 
 
-@pytest.mark.parametrize("direction", [pytest.param(TO_SERVER, marks=pytest.mark.slow), TO_CLIENT])
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
 def test_child_killed_at_every_point_late(lab: Lab, sent: Sent, direction: str) -> None:
     lab.setup("late", worker_delivery_limit=None)
 

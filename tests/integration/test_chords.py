@@ -86,6 +86,7 @@ def test_ten_thousand_parts(client: Any) -> None:
     assert chord(header)(sig(client, "size")).get(timeout=60) == 10_000
 
 
+@pytest.mark.slow
 def test_a_chord_that_its_worker_left_is_finished_by_housekeeping(client: Any, module_site: Site) -> None:
     body = dict(sig(client, "size"))
     results = [client.AsyncResult(f"left-{index}") for index in range(3)]
