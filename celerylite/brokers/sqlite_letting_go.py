@@ -153,7 +153,7 @@ class LettingGo:
         rows = self.broker.rows(settlement.messages) if settlement.messages else []
         with self._lock:
             ended = self._insist(lambda link: self._settle(link, delivery, settlement, rows, acked))
-            self._ended += ended or ()
+            self._note_ended(ended)
         if ended is None and not self._out_of_patience():
             logger.warning(
                 "A task finished after its lease had run out; whoever has it now will store its result.",
@@ -171,15 +171,21 @@ class LettingGo:
 
     def ended_chords(self) -> list[Any]:
         """The chords whose last part was settled here since the last time."""
-        ended, self._ended = self._ended, []
+        with self._lock:
+            ended, self._ended, self.counting = self._ended, [], 0
         return ended
+
+    def _note_ended(self, ended: list[Any] | None) -> None:
+        if ended:
+            self._ended += ended
+            self.counting = len(self._ended)
 
     def finish_chord(self, chord: EndedChord, settlement: Settlement) -> None:
         """Send what the end of a chord sets off, unless somebody else has done so, and forget the chord."""
         rows = self.broker.rows(settlement.messages)
         with self._lock:
             done = self._insist(lambda link: settle(link, settlement, rows) if drop_chord(link, chord) else [])
-            self._ended += done or ()
+            self._note_ended(done)
 
     def requeue(self, delivery: Delivery) -> None:
         """Give a message back to the front of its queue, marked as redelivered."""

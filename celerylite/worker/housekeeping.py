@@ -34,9 +34,9 @@ LOOK_BUSY, LOOK_IDLE = 0.05, 0.25
 AWAY = 1.0
 #: Parts of a lease between renewals.
 RENEWALS = 3
-#: Seconds between looks for chords that nobody finishes: who should have was killed at that very moment, so it is rare,
-#: and an idle worker shall cost the broker less than one command a second.
-LOOK_CHORDS = 10.0
+#: Part of a lease between looks for chords that nobody finishes (10 s of 15): who should have was killed at that very
+#: moment, so it is rare, and an idle worker shall cost the broker less than one command a second.
+LOOK_CHORDS = 2 / 3
 
 
 class Housekeeping:
@@ -171,14 +171,14 @@ class Housekeeping:
             self._reclaim_at = max(self._reclaim_at, uptime() + lease)  # the server was frozen: see `_mend`
 
     def _finish_chords(self) -> None:
-        self._chords_at = uptime() + LOOK_CHORDS
+        self._chords_at = uptime() + LOOK_CHORDS * self.options.lease
         try:
             finish_overdue_chords(self.app, self.broker)
         except Exception as exc:  # a border: stores of any make raise what they like, bodies are the user's
             if repr(exc) != self._chord_trouble:  # said once, not every few seconds
                 logger.error("Chords cannot be looked after: %r", exc, extra={"action": "chord_failed"})
             self._chord_trouble = repr(exc)
-            self._chords_at += LOOK_CHORDS
+            self._chords_at += LOOK_CHORDS * self.options.lease
 
     def _sleep(self, most: float) -> None:
         until = min(self._renew_at, self._reclaim_at, self._promote_at)

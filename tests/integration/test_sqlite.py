@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from celerylite import Celery
+from celerylite import Celery, chord
 from celerylite.brokers.sqlite_address import parse
 from celerylite.transports import SQLITE
 from tests.conftest import THEIRS, Workers
@@ -121,3 +121,18 @@ def test_celerys_own_worker_uses_the_file_through_kombu(
     assert list(replies[0].values()) == [{"ok": "pong"}]
     ours.close()
     assert parse(url).path == str(tmp_path / "celerylite.db")
+
+
+@pytest.mark.parametrize("options", [("-c", "1"), ("-c", "2", "-P", "threads"), ("-P", "solo")])
+def test_a_chord_is_finished_by_whoever_has_counted_its_last_part(
+    tmp_path: Path, ledger: Ledger, start_worker: Workers, options: tuple[str, ...]
+) -> None:
+    """Housekeeping would do it too, but only after some seconds."""
+    url = f"sqlite:///{tmp_path}/chords.db"
+    worker = start_worker("tests.support.app", *options, env=environment(url, ledger))
+    tasks = client(url).tasks
+    for _ in range(3):
+        inner = chord([tasks["t.add"].s(1, 2), tasks["t.add"].s(3, 4)], tasks["t.size"].s())
+        body = chord([tasks["t.add"].s(i, i) for i in range(3)] + [inner])(tasks["t.size"].s())
+        assert body.get(timeout=30) == 4
+    assert "left to housekeeping" not in worker.log()
