@@ -127,7 +127,9 @@ def test_unknown_task(site: Site) -> None:
     with pytest.raises(Exception, match="t.nowhere") as caught:
         result.get(timeout=10)
     assert type(caught.value).__name__ == "NotRegistered"
-    letters = [letter for letter in site.client().broker.dead(10_000) if letter.task_id == result.id]
+    broker = site.client().broker
+    # It is set aside right after the caller was told.
+    letters = wait_for(lambda: [letter for letter in broker.dead(10_000) if letter.task_id == result.id])
     assert [(letter.task_name, letter.queue) for letter in letters] == [("t.nowhere", "celery")]
     assert site.ledger.wait("signal:task_unknown", result.id)
     assert len(site.workers.started[0].wait_log(r"Received unregistered task of type '?t\.nowhere'?")) >= 1
