@@ -67,22 +67,7 @@ class TaskOptions:
     #: The class of its requests in the worker, or the name of that class as "package.module:Name".
     Request: Any = "celerylite.worker.request:Request"
 
-    #: Attributes that the configuration decides where the task does not.
-    from_config: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("serializer", "task_serializer"),
-        ("rate_limit", "task_default_rate_limit"),
-        ("rate_limit_scope", "task_rate_limit_scope"),
-        ("priority", "task_default_priority"),
-        ("time_limit", "task_time_limit"),
-        ("soft_time_limit", "task_soft_time_limit"),
-        ("track_started", "task_track_started"),
-        ("acks_late", "task_acks_late"),
-        ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
-        ("acks_on_failure", "task_acks_on_failure"),
-        ("acks_on_timeout", "task_acks_on_timeout"),
-        ("reject_on_worker_lost", "task_reject_on_worker_lost"),
-        ("retry_on_worker_lost", "task_retry_on_worker_lost"),
-        ("ignore_result", "task_ignore_result"),
-        ("store_eager_result", "task_store_eager_result"),
-        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+    #: Attributes that the configuration decides where the task does not, and by which settings.
+    from_config: ClassVar[tuple[tuple[str, str], ...]] = tuple(
+        (option.name, option.setting) for option in vars().values() if isinstance(option, FromConfig)
     )

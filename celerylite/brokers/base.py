@@ -12,21 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celerylite.brokers.values import QueueStats
+from celerylite.brokers.values import Claim, DeadLetter, Delivery, EndedChord, QueueStats, Settlement, Waiting
 
 if TYPE_CHECKING:
     from kombu.entity import Queue
 
     from celerylite.brokers.mailbox import Address, Mailbox
     from celerylite.brokers.revoked_book import RevokedBook
-    from celerylite.brokers.values import (
-        Claim,
-        DeadLetter,
-        Delivery,
-        EndedChord,
-        Settlement,
-        Waiting,
-    )
     from celerylite.message import Message
 
 

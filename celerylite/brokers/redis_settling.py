@@ -45,7 +45,7 @@ class Settling:
     def settle(self, delivery: Delivery, settlement: Settlement, *, acked: bool, last: bool = False) -> bool:
         """Store, send and acknowledge in one script."""
         assert isinstance(delivery, Held)
-        if settlement.store is None and not settlement.messages and not settlement.commands:
+        if settlement.is_empty:
             if not acked:
                 self.ack(delivery)
             return True

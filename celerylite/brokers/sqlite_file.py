@@ -136,7 +136,7 @@ class Database:
     def _create(self, connection: sqlite3.Connection) -> None:
         """Make the tables in a new file; make sure that an old one is ours."""
         insist = self.insist
-        version, owner = _pragma(connection, "user_version"), _pragma(connection, "application_id")
+        version, owner = (insist(partial(_pragma, connection, name)) for name in ("user_version", "application_id"))
         if not version:
             if insist(lambda: connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()):
                 raise ImproperlyConfigured(

@@ -104,6 +104,11 @@ class Settlement:
     #: Whether the server's answer may say that a chord's header has ended.
     counts: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store, send or count: only the message is to be let go."""
+        return self.store is None and not self.messages and not self.commands
+
 
 @dataclass(slots=True)
 class EndedChord:
