@@ -1,9 +1,10 @@
-"""Where the time goes, in one process: `python benchmarks/profile_task.py delay|bulk|worker|get`.
+"""Where the time goes, in one process: `python benchmarks/profile_task.py delay|bulk|worker|chain|get`.
 
 `delay` profiles a loop of delay(), `bulk` one app.send_tasks, `worker` a solo worker that empties a full
-queue of no-ops (--task add stores results, --task noop_late acknowledges late), `get` reads results. Two
-ways to look: samples of the stack taken by a CPU timer, or with --wall by the clock (little distortion: time
-per function and line), and --calls (cProfile: how many Python calls a task costs; its times are distorted).
+queue of no-ops (--task add stores results, --task noop_late acknowledges late), `chain` one that runs chains
+of 100 one after the other (the cost of a step), `get` reads results. Two ways to look: samples of the stack
+taken by a CPU timer, or with --wall by the clock (little distortion: time per function and line), and --calls
+(cProfile: how many Python calls a task costs; its times are distorted).
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from support import CELERY, CELERYLITE, Bench
 
 INTERVAL = 0.001
 TOP = 25
+#: Steps of a chain.
+STEPS = 100
 PACKAGES = ("celerylite", "celery", "kombu", "redis", "vine", "billiard", "benchmarks")
 
 
@@ -174,17 +178,46 @@ def profile_worker(n: int, task: str, watch: Sampler | CallCounter, clock: Clock
         times.append(clock())
         os.kill(os.getpid(), signal.SIGTERM)
 
-    tasks.app.conf.worker_redirect_stdouts = False
     task_object = getattr(tasks, task)
     begin.delay()
     for _ in range(n):
         task_object.delay(1, 2)
     end.delay()
+    run_worker(tasks.app)
+    return times[1] - times[0]
+
+
+def profile_chain(n: int, task: str, watch: Sampler | CallCounter, clock: Clock) -> float:
+    """The last step of each chain sends the next one, so that there is never more than one message."""
+    import tasks
+
+    times: list[float] = []
+    steps = [tasks.add.s(1) for _ in range(STEPS - 1)]
+
+    @tasks.app.task(name="profile.again", ignore_result=True)
+    def again(left: int) -> None:
+        if left == n // STEPS:
+            times.append(clock())
+            watch.__enter__()
+        if left:
+            tasks.queue_lib.chain(tasks.add.s(0, 1), *steps, again.si(left - 1)).apply_async()
+            return
+        watch.__exit__()
+        times.append(clock())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    again.delay(n // STEPS)
+    run_worker(tasks.app)
+    return times[1] - times[0]
+
+
+def run_worker(app: Any) -> None:
+    """A solo worker in this process, until something asks it to stop."""
+    app.conf.worker_redirect_stdouts = False
     try:
-        tasks.app.Worker(pool="solo", concurrency=1, loglevel="WARNING", without_gossip=True).start()
+        app.Worker(pool="solo", concurrency=1, loglevel="WARNING", without_gossip=True).start()
     except SystemExit:
         pass  # how Celery's worker ends
-    return times[1] - times[0]
 
 
 def profile_get(n: int, task: str, watch: Sampler | CallCounter, clock: Clock) -> float:
@@ -207,7 +240,8 @@ def profile_get(n: int, task: str, watch: Sampler | CallCounter, clock: Clock) -
 
 
 PROFILES: dict[str, Callable[[int, str, Sampler | CallCounter, Clock], float]] = {
-    "delay": profile_delay, "bulk": profile_bulk, "worker": profile_worker, "get": profile_get,
+    "delay": profile_delay, "bulk": profile_bulk, "worker": profile_worker,
+    "chain": profile_chain, "get": profile_get,
 }
 
 

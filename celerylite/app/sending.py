@@ -225,7 +225,8 @@ class Sending:
             with collecting(dispatch):
                 call = partial(self.send_task, task) if by_name else task.apply_async
                 return call(args, kwargs, **options)
-        composed = self._compose_bulk((task, args, kwargs, options), uuid(), self.amqp.writes_plainly)
+        task_id = options.get("task_id") or uuid()
+        composed = self._compose_bulk((task, args, kwargs, options), task_id, self.amqp.writes_plainly)
         self._add(dispatch, composed)
         return self._result_of(composed, None, add_to_parent)
 

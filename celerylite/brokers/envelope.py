@@ -19,6 +19,9 @@ from celerylite.utils import uuid
 
 PERSISTENT = 2
 
+#: How an envelope begins; the body follows.
+_BEGIN = '{"body": "'
+
 
 def encode(message: Message, priority: int | None = None, tag: str | None = None) -> bytes:
     """The message as kombu's virtual transports store it. Written out by hand: 6 µs against 10.
@@ -29,7 +32,7 @@ def encode(message: Message, priority: int | None = None, tag: str | None = None
     if priority is None:
         priority = properties.get("priority") or 0
     return (
-        f'{{"body": "{b2a_base64(message.body, newline=False).decode("ascii")}", '
+        f'{_BEGIN}{b2a_base64(message.body, newline=False).decode("ascii")}", '
         f'"content-encoding": {quote(message.content_encoding)}, '
         f'"content-type": {quote(message.content_type)}, '
         f'"headers": {json_dumps(message.headers)}, '
@@ -58,20 +61,17 @@ _USUAL = frozenset(("correlation_id", "reply_to", "delivery_mode"))
 _LAST = frozenset(("expiration", "priority", "delivery_info", "body_encoding", "delivery_tag"))
 
 
-def decode(raw: bytes) -> Message:
-    """Read an envelope, or what was kept of AMQP's; raises `Unreadable` for anything else."""
+def decode(raw: bytes, body: bytes | None = None) -> Message:
+    """Read an envelope, or what was kept of AMQP's; raises `Unreadable` for anything else. `body` may be handed in by
+    who has written the envelope: 5 µs instead of 100, where it has 20 KB.
+    """
     try:
         if raw.startswith(KEPT):
             return read_kept(raw)
-        payload = json_loads(raw)
+        payload = json_loads(raw if body is None else b"{" + raw[len(_BEGIN) + _base64_size(body) + len('", ') :])
         properties = payload["properties"]
-        body = payload["body"]
-        if properties.get("body_encoding") == "base64":
-            body = a2b_base64(body)
-        elif isinstance(body, str):
-            body = body.encode("utf-8")
-        else:
-            body = json_dumps(body).encode("utf-8")
+        if body is None:
+            body = _body(payload["body"], properties.get("body_encoding"))
         info = properties["delivery_info"]
         message = Message(
             headers=payload.get("headers") or {},
@@ -89,6 +89,16 @@ def decode(raw: bytes) -> Message:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Base64Error, StructError) as exc:
         raise Unreadable(f"{type(exc).__name__}: {exc}") from exc
     return message
+
+
+def _body(body: Any, encoding: str | None) -> bytes:
+    if encoding == "base64":
+        return a2b_base64(body)
+    return (body if isinstance(body, str) else json_dumps(body)).encode("utf-8")
+
+
+def _base64_size(data: bytes) -> int:
+    return (len(data) + 2) // 3 * 4
 
 
 def with_headers(raw: bytes, headers: Mapping[str, Any] | None) -> bytes:

@@ -34,6 +34,8 @@ LOOK = 0.2
 class QueueConsumer(RedisConsumer):
     """One queue. Where its slot moves to another node, it follows without a word."""
 
+    #: Its queues are on several nodes, of which one script knows only its own.
+    keeps = False
     #: Until when (`uptime`) the queue is passed over.
     away_until = 0.0
     #: Whether its process has no other queue, so that it may block without a look at those.

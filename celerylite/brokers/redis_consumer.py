@@ -88,6 +88,7 @@ class RedisConsumer(Enduring, LettingGo, Consumer):
         self.queues = list(queues)
         self._turn = 0
         self._order = self.broker.layout.order(self.queues)
+        self._note_lists()
         self._at_home = bool(queues) and self._primary in map(self.broker.list_key, self.queues)
         if not self._at_home and self._primary and self.link.connected:
             self._posting(lambda: self.link.post(self._empty_inbox()))
@@ -122,11 +123,13 @@ class RedisConsumer(Enduring, LettingGo, Consumer):
 
     def fetch(self, most: int, wait: float) -> list[Delivery]:
         """Take up to `most` messages; with none there, wait up to `wait` seconds for the first."""
-        if not self.queues and self._taking is None:
+        if not self.queues and self._taking is None and self._kept is None:
             self.push()
             self._idle(wait)
             return []
         try:
+            if self._kept is not None and (kept := self._take_kept()):
+                return kept
             if self._taking is not None:
                 self.link.push()  # the answer may be here already, and then nothing else would be sent
                 taken = self._taken()
@@ -143,6 +146,7 @@ class RedisConsumer(Enduring, LettingGo, Consumer):
             return []
         if self._pause:
             self._relieved("Connected to %s again", self._server())
+        self._note_fetched(most, taken)
         return taken
 
     def _may_block_at_once(self) -> bool:
@@ -150,7 +154,7 @@ class RedisConsumer(Enduring, LettingGo, Consumer):
         nothing.
         """
         self._direct = self._direct - 1 if self._direct > 0 else 0
-        return self._direct > 0 and self.link.connected and not self.counting
+        return self._direct > 0 and self.link.connected and not self._lost and not self.counting
 
     def _take(self, most: int) -> list[Delivery]:
         self._taking = self._ask(most)
@@ -293,7 +297,8 @@ class RedisConsumer(Enduring, LettingGo, Consumer):
 
     def read(self, delivery: Delivery) -> Message:
         """The message in a delivery."""
-        return decode(delivery.raw)
+        assert isinstance(delivery, Held)
+        return delivery.message or decode(delivery.raw)
 
     def fresh(self, delivery: Delivery) -> bool:
         """Whether nobody can have taken the message from us by now."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers.redis_link import Link, ReplyError
 from celerylite.brokers.values import Delivery
+
+if TYPE_CHECKING:
+    from celerylite.message import Message
 
 logger = logging.getLogger("celery.brokers.redis")
 
@@ -26,6 +29,23 @@ class Held(Delivery):
     list_key: bytes
     #: Until when (`uptime`) nobody else can have taken it away.
     sure_until: float
+    #: The message, where it has been read already.
+    message: Message | None = None
+
+
+@dataclass(slots=True)
+class Kept:
+    """A message that follows a task and may stay with the consumer that ran it (see `redis_keeping`)."""
+
+    delivery: Held
+    #: Its body, which need not be read again.
+    body: bytes
+    #: The connection that it was asked on.
+    epoch: int
+    #: When (`uptime`), if our lease is renewed with it.
+    renewed: float | None
+    #: The answer, once it is here.
+    got: list[Any]
 
 
 @dataclass(slots=True)

@@ -74,10 +74,26 @@ end
 """
 
 #: Work through commands in ARGV from `i` on, each as its number of words and the words; STORE is the result store's
-#: own, PART the chord's. Returns what the last parts gave, behind a 1; just 1 without any.
-RUN = """
+#: own, PART the chord's, KEEP the consumer's: hold a message at once instead of sending it, if nothing else waits. Its
+#: words: leases, held, consumer id, lease seconds ('' where the lease is young), field, message, its list, list, list …
+#: (all that are taken from).
+#: Returns what the last parts gave, behind a 1; without any just 1, or `KEPT`.
+KEPT = 3
+RUN = f"""
+local function keep(i, last)
+  if redis.call('EXISTS', unpack(ARGV, i + 7, last)) > 0 then
+    redis.call('LPUSH', ARGV[i + 7], ARGV[i + 6])
+    return 1
+  end
+  if ARGV[i + 4] ~= '' then
+    local t = redis.call('TIME')
+    redis.call('ZADD', ARGV[i + 1], t[1] + t[2] / 1000000 + ARGV[i + 4], ARGV[i + 3])
+  end
+  redis.call('HSET', ARGV[i + 2], ARGV[i + 5], ARGV[i + 6])
+  return {KEPT}
+end
 local function run(i)
-  local out = {1}
+  local out = {{1}}
   while i <= #ARGV do
     local n, word = tonumber(ARGV[i]), ARGV[i + 1]
     if word == 'STORE' then
@@ -88,11 +104,13 @@ local function run(i)
       end
     elseif word == 'PART' then
       out[#out + 1] = part(i + 1)
+    elseif word == 'KEEP' then
+      out[1] = keep(i + 1, i + n)
     else
       redis.call(unpack(ARGV, i + 1, i + n))
     end
     i = i + n + 1
   end
-  return #out > 1 and out or 1
+  return #out > 1 and out or out[1]
 end
 """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerylite.brokers import redis_scripts as scripts
 from celerylite.brokers.redis_held import Held, Unlocked, name_of, warn_if_lost
+from celerylite.brokers.redis_keeping import Keeping
 from celerylite.brokers.redis_link import Link, LinkError, OnReply, ReplyError, pack
 from celerylite.brokers.values import Delivery, Settlement
 
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
 
     from celerylite.brokers.redis import RedisBroker
     from celerylite.brokers.values import EndedChord
+    from celerylite.message import Message
+
+    #: Turns the commands that send a message into others.
+    Change = Callable[[Message, list[tuple[bytes, ...]]], list[tuple[bytes, ...]]]
 
 
-class Settling:
+class Settling(Keeping):
     """See `redis_consumer.RedisConsumer`."""
 
-    broker: RedisBroker
-    serial: bool
     ack: Callable[[Delivery], None]
-    _held: bytes
     _inbox: bytes
     _moved: bytes
     _settled: bytes
@@ -50,7 +52,8 @@ class Settling:
                 self.ack(delivery)
             return True
         keys = [self._settled if acked else self._held, self._inbox, self._moved]
-        args = self._arguments(settlement)
+        keep = last and self._may_keep(settlement)
+        args = self._arguments(settlement, self._keep if keep else None)
         on_reply: OnReply | None = None if acked else warn_if_lost
         with self._writing as link:
             if acked:
@@ -60,10 +63,13 @@ class Settling:
             command = pack(b"EVALSHA", scripts.SETTLE.sha, b"3", *keys, *name, *args)
             if settlement.counts:
                 on_reply = self._heed(on_reply)
+            kept = self._kept if keep else None
+            if kept is not None:
+                on_reply = self._hear_of(kept, on_reply)
             # Late, it is held back for the next command, which is at hand; whoever dies before that runs the task
             # again. Early, nobody would: the outcome must be on its way before the board shows another task, so
-            # it waits for a fetch only.
-            hold = self.serial and (last or not acked)
+            # it waits for a fetch only. Where a message may stay, the answer is waited for, and nothing goes with it.
+            hold = self.serial and (last or not acked) and kept is None
             self._posting(lambda: link.post(command, on_reply, hold=hold))
             self._trim(link)
             return not link.holding
@@ -73,11 +79,11 @@ class Settling:
         self._number += 1
         return b"%d" % self._number
 
-    def _arguments(self, settlement: Settlement) -> list[bytes]:
+    def _arguments(self, settlement: Settlement, change: Change | None) -> list[bytes]:
         """The words of a settlement; to find where its messages go, the server may have to be asked."""
         while True:
             try:
-                return settle_arguments(self.broker, settlement)
+                return settle_arguments(self.broker, settlement, change)
             except self.broker.connection_errors as exc:
                 self._complain(exc)
                 if self._out_of_patience():
@@ -125,8 +131,10 @@ class Settling:
             self._posting(lambda: link.post(command, on_reply))
 
 
-def settle_arguments(broker: RedisBroker, settlement: Settlement) -> list[bytes]:
-    """The commands of a settlement, each as its number of words and the words."""
+def settle_arguments(broker: RedisBroker, settlement: Settlement, change: Change | None = None) -> list[bytes]:
+    """The commands of a settlement, each as its number of words and the words; `change` may send a message in another
+    way.
+    """
     store, commands = settlement.store, settlement.commands
     args: list[bytes] = []
     db = store.db if store is not None else settlement.db
@@ -140,7 +148,8 @@ def settle_arguments(broker: RedisBroker, settlement: Settlement) -> list[bytes]
     if elsewhere:
         args += (b"2", b"SELECT", b"%d" % broker.connector.db)
     for message in settlement.messages:
-        args += counted(broker.commands_for(message))
+        sending = broker.commands_for(message)
+        args += counted(sending if change is None else change(message, sending))
     return args
 
 

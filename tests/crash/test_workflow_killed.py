@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 
+from celerylite.brokers.redis_scripts import SETTLE
 from tests.crash.harness import Lab, Worker, poll
 from tests.crash.striker import Striker, kill_child, kill_tree, reset
 from tests.support.proxy import TO_CLIENT, TO_SERVER
@@ -29,10 +30,14 @@ SENT = re.compile(r'\\"id\\": \\"([0-9a-f-]{36})\\"')
 
 
 class Sent:
-    """Counts what is pushed into queues by anybody, by task id. Redeliveries go to the other end of the list."""
+    """Counts what is pushed into queues by anybody, or stays with who ran the task before it, by task id. Redeliveries
+    go to the other end of the list.
+    """
 
     def __init__(self, url: str) -> None:
         self.counts: Counter[str] = Counter()
+        #: How many of them stayed.
+        self.stayed = 0
         self._stopped = False
         self._client = redis.Redis.from_url(url)
         self._ready = threading.Event()
@@ -43,11 +48,16 @@ class Sent:
     def _listen(self) -> None:
         with self._client.monitor() as monitor:
             self._ready.set()
+            settling = False
             for heard in monitor.listen():
                 if self._stopped:
                     return
                 command = heard["command"]
-                if command.startswith(("LPUSH celery ", '"LPUSH" "celery" ')):
+                if command.startswith("EVALSHA "):
+                    settling = SETTLE.sha.decode() in command
+                stays = settling and command.startswith("HSET celerylite.held.")
+                self.stayed += stays
+                if stays or command.startswith(("LPUSH celery ", '"LPUSH" "celery" ')):
                     self.counts.update(SENT.findall(command) or re.findall(r'"id": "([0-9a-f-]{36})"', command))
 
     def check(self, point: int, last: str | None) -> None:
@@ -91,6 +101,14 @@ def failing(app: Any) -> Any:
     plus, total, fail = (app.tasks[f"crash.{name}"] for name in ("plus", "total", "fail"))
     body = total.s().on_error(app.tasks["crash.errback"].s())
     return chord([plus.s(1, 1), fail.s(), fail.s() | plus.s(1)], body | plus.s(1))
+
+
+def steps(app: Any) -> Any:
+    """A plain chain: each message stays with the process that ran the step before."""
+    from celerylite import chain
+
+    plus = app.tasks["crash.plus"]
+    return chain(plus.si(0, 1), *[plus.s(1) for _ in range(7)])
 
 
 def run(lab: Lab, build: Callable[[Any], Any]) -> str:
@@ -154,6 +172,22 @@ def test_child_killed_at_every_point_late(lab: Lab, sent: Sent, direction: str) 
         sent.check(point, task_id)
 
     at_every_point(lab, kill_child, direction, check)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
+@pytest.mark.parametrize(("mode", "act"), [("early", reset), ("late", reset), ("late", kill_child)])
+def test_chain_struck_at_every_point(lab: Lab, sent: Sent, mode: str, act: Any, direction: str) -> None:
+    lab.setup(mode, worker_delivery_limit=None)
+
+    def check(point: int, task_id: str, struck: bool) -> None:
+        assert outcome(lab, task_id, 15) == 8, f"point {point}"
+        sent.check(point, task_id)
+
+    at_every_point(lab, act, direction, check, steps)
+    assert sent.stayed >= 7
+    if act is reset:
+        assert not lab.tally().doubled()
 
 
 @pytest.mark.slow
