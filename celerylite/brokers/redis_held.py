@@ -42,8 +42,8 @@ class Kept:
     body: bytes
     #: The connection that it was asked on.
     epoch: int
-    #: When (`uptime`), if our lease is renewed with it.
-    renewed: float | None
+    #: When (`uptime`).
+    asked: float
     #: The answer, once it is here.
     got: list[Any]
 

@@ -1,8 +1,8 @@
 """The message that follows a task stays with the process that ran the task, if no other message waits.
 
 The script that settles the task puts it straight among what the consumer holds, where a take would have put it. A step
-of a chain then costs one trip, whoever else is idle, and its message is not sent back to where it was written: 0.5 ms
-a step instead of 0.7, in a chain of 100.
+of a chain then costs one trip, whoever else is idle, and its message is not sent back to where it was written: 0.4 ms
+a step instead of 0.5, in a chain of 100.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from celerylite.brokers.values import Unreadable
 from celerylite.utils.clock import uptime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from celerylite.brokers.redis import RedisBroker
     from celerylite.brokers.redis_link import Link, OnReply
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 #: With more lists than this nothing stays: the script looks into each.
 MOST_LISTS = 64
-
-#: Part of a lease that may have passed before it is renewed by the way.
-FRESH = 1 / 3
 
 #: The answer of a settlement that was done before.
 REPEATED = 2
@@ -46,7 +43,6 @@ class Keeping:
     lease: float
     link: Link
     queues: list[str]
-    renewed: Callable[[], float]
     sure: float
     _ident: bytes
     _held: bytes
@@ -84,9 +80,8 @@ class Keeping:
         now = uptime()
         field = b"%d\0%b" % (number, key)
         held = Held(field, raw, self.broker.queue_of(key), key, now + self.sure)
-        renews = now - max(self.renewed(), self._taken_at) > self.lease * FRESH
-        self._kept = Kept(held, message.body, self.link.epoch, now if renews else None, [])
-        lease = b"%f" % self.lease if renews else b""
+        self._kept = Kept(held, message.body, self.link.epoch, now, [])
+        lease = b"%f" % self.lease
         return [(b"KEEP", self._leases, self._held, self._ident, lease, field, raw, key, *self._own_lists)]
 
     def _hear_of(self, kept: Kept, on_reply: OnReply | None) -> OnReply:
@@ -117,6 +112,5 @@ class Keeping:
         if reply != KEPT:
             self._sparse = False
             return []
-        if kept.renewed is not None:
-            self._taken_at = kept.renewed
+        self._taken_at = kept.asked
         return [kept.delivery]

@@ -75,8 +75,7 @@ end
 
 #: Work through commands in ARGV from `i` on, each as its number of words and the words; STORE is the result store's
 #: own, PART the chord's, KEEP the consumer's: hold a message at once instead of sending it, if nothing else waits. Its
-#: words: leases, held, consumer id, lease seconds ('' where the lease is young), field, message, its list, list, list …
-#: (all that are taken from).
+#: words: leases, held, consumer id, lease seconds, field, message, its list, list, list … (all that are taken from).
 #: Returns what the last parts gave, behind a 1; without any just 1, or `KEPT`.
 KEPT = 3
 RUN = f"""
@@ -85,10 +84,8 @@ local function keep(i, last)
     redis.call('LPUSH', ARGV[i + 7], ARGV[i + 6])
     return 1
   end
-  if ARGV[i + 4] ~= '' then
-    local t = redis.call('TIME')
-    redis.call('ZADD', ARGV[i + 1], t[1] + t[2] / 1000000 + ARGV[i + 4], ARGV[i + 3])
-  end
+  local t = redis.call('TIME')
+  redis.call('ZADD', ARGV[i + 1], t[1] + t[2] / 1000000 + ARGV[i + 4], ARGV[i + 3])
   redis.call('HSET', ARGV[i + 2], ARGV[i + 5], ARGV[i + 6])
   return {KEPT}
 end

@@ -145,7 +145,9 @@ def test_example(name: str, request: pytest.FixtureRequest) -> None:
     if name == "rabbitmq.py":
         more["CELERY_BROKER_URL"] = request.getfixturevalue("rabbit_server").new_vhost()
     if name == "redis_cluster.py":
-        more["CELERY_BROKER_URL"] = request.getfixturevalue("redis_cluster").url
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()  # it knows the queues of other tests
+        more["CELERY_BROKER_URL"] = cluster.url
     if name.startswith("pydantic"):
         pytest.importorskip("pydantic")
     if name == "security.py":
